@@ -1,0 +1,226 @@
+"""Building: a recipe and a model become a variant, in a worker; kept in a cache that is addressed by content."""
+
+import contextlib
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import filelock
+import msgspec
+
+from pytest_edgeai import arrays, registry
+from pytest_edgeai.errors import BuildError, ModelError
+from pytest_edgeai.protocols import Task
+from pytest_edgeai.records import SCHEMA, Model, Recipe, Variant, digest_of, digest_of_file
+
+BUILD_TIMEOUT = 1800.0
+"""Seconds for one build."""
+STALE_AFTER = 24 * 3600.0
+"""Seconds after which an unfinished build's folder is nobody's."""
+_RECORD = "variant.json"
+_ARTIFACT = "artifact"
+
+
+@dataclass(frozen=True, slots=True)
+class Ingredients:
+    """Everything that goes into a variant."""
+
+    recipe: Recipe
+    model: Model
+    versions: Mapping[str, str]
+    """Of the framework's distributions."""
+    modules: tuple[str, ...]
+    """Plugin modules that the worker loads."""
+    sample: Path
+    """``.npz`` with at least one item, to prove that the variant runs."""
+    calibration: Path | None = None
+    """``.npz`` with the calibration items, for recipes that want them."""
+    calibration_digest: str = ""
+
+    @property
+    def key(self) -> str:
+        """Digest of all of it."""
+        made_of = [SCHEMA, self.model.digest, msgspec.to_builtins(self.recipe), dict(self.versions)]
+        return digest_of([*made_of, self.calibration_digest if self.recipe.calibrated else ""])
+
+
+class Cache:
+    """Variants on disk. An entry is visible only when it is whole; what was damaged is set aside and built anew.
+
+    Raises nothing for a folder that can't be written: then ``root`` is a temporary one, and ``say`` is told.
+    """
+
+    def __init__(self, root: Path, say: Callable[[str], None], fallback: Path) -> None:
+        self._verified: set[str] = set()
+        self._say = say
+        self.root = root
+        try:
+            (root / "partial").mkdir(parents=True, exist_ok=True)
+            probe = root / "partial" / f"probe-{uuid.uuid4().hex}"
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            say(f"the cache {root} can't be written ({error.strerror}); this run keeps nothing")
+            self.root = fallback
+            (self.root / "partial").mkdir(parents=True, exist_ok=True)
+        self._sweep()
+
+    def find(self, key: str) -> Variant | None:
+        """The variant of this key, verified by digest when it is first used in a run; ``None`` when there is none that is whole."""
+        entry = self._entry(key)
+        try:
+            variant = msgspec.json.decode((entry / _RECORD).read_bytes(), type=Variant)
+        except FileNotFoundError:
+            return None
+        except (OSError, msgspec.DecodeError):
+            self._set_aside(key, "its record can't be read")
+            return None
+        variant = msgspec.structs.replace(variant, folder=str(entry / _ARTIFACT))
+        if key not in self._verified:
+            damaged = [name for name, digest in variant.files.items() if not _is(Path(variant.folder) / name, digest)]
+            if damaged or variant.key != key:
+                self._set_aside(key, f"{', '.join(damaged) or _RECORD} changed on disk")
+                return None
+            self._verified.add(key)
+        return variant
+
+    def put(
+        self, key: str, partial: Path, recipe: Recipe, model: Model, versions: Mapping[str, str], seconds: float
+    ) -> Variant:
+        """Publish a finished build by one rename; when somebody was faster, theirs is verified and used."""
+        artifact = partial / _ARTIFACT
+        paths = sorted(path for path in artifact.rglob("*") if path.is_file())
+        variant = Variant(
+            recipe=recipe,
+            model_digest=model.digest,
+            key=key,
+            folder=_ARTIFACT,
+            files={path.relative_to(artifact).as_posix(): digest_of_file(path) for path in paths},
+            bytes=sum(path.stat().st_size for path in paths),
+            versions=dict(versions),
+            build_seconds=seconds,
+        )
+        (partial / _RECORD).write_bytes(msgspec.json.format(msgspec.json.encode(variant)) + b"\n")
+        for path in [*paths, partial / _RECORD]:
+            _to_disk(path)
+        entry = self._entry(key)
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        for _ in range(2):
+            try:
+                partial.rename(entry)
+            except OSError:
+                theirs = self.find(key)  # sets a damaged one aside, so that the second try succeeds
+                if theirs is not None:
+                    shutil.rmtree(partial, ignore_errors=True)
+                    return theirs
+            else:
+                self._verified.add(key)
+                return msgspec.structs.replace(variant, folder=str(entry / _ARTIFACT))
+        raise BuildError(f"{recipe.name}: the variant can't be put into the cache {self.root}.")
+
+    @contextlib.contextmanager
+    def partial(self) -> Iterator[Path]:
+        """A fresh folder for a build; what is left of it afterwards is removed."""
+        folder = self.root / "partial" / uuid.uuid4().hex
+        (folder / _ARTIFACT).mkdir(parents=True)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def alone(self, key: str) -> Iterator[None]:
+        """Only one process builds a key at a time: saves work, but nothing depends on it (locks may not work on network drives)."""
+        lock = filelock.FileLock(self.root / "partial" / f"{key}.lock")
+        try:
+            lock.acquire(timeout=BUILD_TIMEOUT)
+        except (filelock.Timeout, OSError, NotImplementedError) as error:
+            self._say(f"building without the cache's lock ({error})")
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _entry(self, key: str) -> Path:
+        return self.root / "variants" / key[:2] / key
+
+    def _set_aside(self, key: str, why: str) -> None:
+        self._say(f"cache entry {key[:12]}: {why}; set aside, and built anew")
+        aside = self.root / "damaged" / f"{key}-{uuid.uuid4().hex[:8]}"
+        aside.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            self._entry(key).rename(aside)
+
+    def _sweep(self) -> None:
+        """Remove what builds that were killed left behind."""
+        for leftover in (self.root / "partial").iterdir():
+            with contextlib.suppress(OSError):
+                if leftover.is_dir() and time.time() - leftover.stat().st_mtime > STALE_AFTER:
+                    shutil.rmtree(leftover)
+
+
+def build(
+    ingredients: Ingredients,
+    cache: Cache,
+    task: Task,
+    lock: Callable[[], AbstractContextManager[None]],
+    say: Callable[[str], None],
+) -> tuple[Variant, bool]:
+    """The variant, and whether it came from the cache. Raises BuildError or WorkerError."""
+    key, recipe, model = ingredients.key, ingredients.recipe, ingredients.model
+    found = cache.find(key)
+    if found is not None:
+        return found, True
+    with cache.alone(key), lock():
+        found = cache.find(key)  # somebody may have built it while we waited
+        if found is not None:
+            return found, True
+        say(f"building {recipe.name} of {model.name}")
+        with cache.partial() as partial:
+            begin = time.monotonic()
+            task(
+                "build",
+                {
+                    "modules": list(ingredients.modules),
+                    "recipe": msgspec.to_builtins(recipe),
+                    "model": model.path,
+                    "folder": str(partial / _ARTIFACT),
+                    "sample": str(ingredients.sample),
+                    "calibration": str(ingredients.calibration) if recipe.calibrated else None,
+                },
+                subject=recipe.name,
+                timeout=BUILD_TIMEOUT,
+            )
+            return cache.put(key, partial, recipe, model, ingredients.versions, time.monotonic() - begin), False
+
+
+def build_here(
+    modules: list[str], recipe: dict[str, Any], model: str, folder: str, sample: str, calibration: str | None
+) -> None:
+    """Build in this process (a worker) and prove that the variant answers: loaded, called once, outputs finite."""
+    wanted = msgspec.convert(recipe, Recipe)
+    framework = registry.load(modules).framework(wanted.framework)
+    framework.build(wanted, Path(model), Path(folder), arrays.read_items(Path(calibration)) if calibration else [])
+    item = arrays.read_items(Path(sample))[0]
+    outputs = framework.load(wanted, Path(folder), threads=1)(item)
+    if not outputs:
+        raise BuildError("the variant that was built gives no outputs")
+    name = arrays.not_finite(outputs)
+    if name is not None:
+        raise ModelError(f"output '{name}' of the variant that was built is not finite (it holds NaN or infinity)")
+
+
+def _is(path: Path, digest: str) -> bool:
+    return path.is_file() and digest_of_file(path) == digest
+
+
+def _to_disk(path: Path) -> None:
+    """Without it, a crash of the machine could leave an empty file under a published name."""
+    with path.open("rb") as stream:
+        os.fsync(stream.fileno())

@@ -1,0 +1,67 @@
+"""The evaluation: what variants answer in workers is scored here, item by item, against labels that never leave this process."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pytest_edgeai import arrays, scoring
+from pytest_edgeai.dataset import EVALUATION, Dataset, ItemFiles
+from pytest_edgeai.errors import ModelError, UsageError
+
+Answer = Callable[[str, Path, Path], list[int]]
+"""(variant, items, where to write the outputs) -> indexes of items whose outputs are not finite; runs a worker."""
+
+
+class Evaluation:
+    """Scores of every evaluation item, one run of each variant. Without labels, agreement with ``reference`` is scored."""
+
+    def __init__(
+        self, dataset: Dataset, files: ItemFiles, score: str | scoring.Score, reference: str, answer: Answer
+    ) -> None:
+        self._dataset, self._files, self._answer, self._reference = dataset, files, answer, reference
+        self._name = score
+        self._score = scoring.find(score)
+        self._scores: dict[str, NDArray[np.float64]] = {}
+        self._outputs: dict[str, Path] = {}
+
+    def scores(self, variant: str, part: str) -> NDArray[np.float64]:
+        """One score an item of ``part``, in the items' order. Raises EdgeError."""
+        if variant not in self._scores:
+            outputs, labels = self._answers(variant), self._labels()
+            count = len(next(iter(outputs.values())))
+            if count != len(labels):
+                raise ModelError(f"{variant}: {count} outputs came back for {len(labels)} items.")
+            rows = ({name: array[i] for name, array in outputs.items()} for i in range(count))
+            try:
+                scores = [float(self._score(row, label)) for row, label in zip(rows, labels, strict=True)]
+            except (TypeError, ValueError, IndexError, KeyError) as error:
+                raise UsageError(f"The score '{self._name}' failed on the outputs of {variant}: {error}.") from error
+            self._scores[variant] = np.array(scores)
+            if not np.isfinite(self._scores[variant]).all():
+                raise UsageError(f"The score '{self._name}' gave NaN or infinity on the outputs of {variant}.")
+        everything = self._dataset.indexes(EVALUATION)
+        return self._scores[variant][np.isin(everything, self._dataset.indexes(part))]
+
+    def _answers(self, variant: str) -> dict[str, NDArray[Any]]:
+        if variant not in self._outputs:
+            path = self._files.folder / f"outputs-{len(self._outputs)}.npz"
+            spoilt = self._answer(variant, self._files.part(EVALUATION), path)
+            if spoilt:
+                indexes = self._dataset.indexes(EVALUATION)
+                raise ModelError(
+                    f"{variant}: the outputs of {len(spoilt)} of {len(indexes)} items are not finite (NaN or infinity); "
+                    f"the first is item {indexes[spoilt[0]]}."
+                )
+            self._outputs[variant] = path
+        return arrays.read(self._outputs[variant])
+
+    def _labels(self) -> Sequence[Any]:
+        labels = self._dataset.labels
+        if labels is not None:
+            return list(labels[self._dataset.indexes(EVALUATION)])
+        outputs = self._answers(self._reference)
+        count = len(next(iter(outputs.values())))
+        return [scoring.label_of(self._name, {name: array[i] for name, array in outputs.items()}) for i in range(count)]

@@ -1,0 +1,31 @@
+"""The journal: what every process of a run found out, a line a fact, so that a crash loses at most a line."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+
+class Journal:
+    """Appends to a file of its own in the run's folder."""
+
+    def __init__(self, folder: Path, who: str) -> None:
+        self.folder = folder
+        self._path = folder / f"journal-{who}.jsonl"
+
+    def write(self, kind: str, model: str, fact: Any) -> None:
+        """``fact``: a record or plain data; ``model``: the digest of the model that it is about, or empty."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with self._path.open("ab") as stream:
+            stream.write(msgspec.json.encode({"kind": kind, "model": model, "fact": fact}) + b"\n")
+
+
+def read(folder: Path) -> Iterator[tuple[str, str, Any]]:
+    """(kind, model, fact as plain data) of every whole line, process after process."""
+    for path in sorted(folder.glob("journal-*.jsonl")):
+        for line in path.read_bytes().splitlines(keepends=True):
+            if not line.endswith(b"\n"):
+                continue  # its writer was killed in the middle of it
+            entry = msgspec.json.decode(line)
+            yield entry["kind"], entry["model"], entry["fact"]

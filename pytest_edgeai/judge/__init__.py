@@ -1,0 +1,1 @@
+"""Judging: what an assertion sees (quantities), how a comparison is decided (comparisons)."""

@@ -1,0 +1,303 @@
+"""Comparisons: how a claim about a quantity is proven, refuted, or left open. Samplers and clocks are given, so all of it runs simulated.
+
+Every function takes a claim "quantity >= limit" or "quantity <= limit" and returns a Finding. Whatever is not proven is INCONCLUSIVE.
+"""
+
+import math
+import operator as operators
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pytest_edgeai.judge.rules import Rules
+from pytest_edgeai.protocols import SeriesSampler, TurnSampler
+from pytest_edgeai.records import Outcome
+from pytest_edgeai.stats import order, proportions, real_valued, sequential, spread
+from pytest_edgeai.units import show
+
+LOOKS = 3
+"""A series is looked at this often, its length doubled each time; each look has its share of the error rate (Bonferroni)."""
+MIN_SERIES = 300
+"""Calls before a series is looked at."""
+_TEST: dict[str, Callable[[float, float], bool]] = {
+    ">=": operators.ge,
+    "<=": operators.le,
+    ">": operators.gt,
+    "<": operators.lt,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a comparison came to, before it is put into words. Fields as in :class:`pytest_edgeai.records.Verdict`."""
+
+    outcome: Outcome
+    estimate: float | None
+    low: float | None = None
+    high: float | None = None
+    confidence: float | None = None
+    method: str = ""
+    spent: str = ""
+    seconds: float = 0.0
+    samples: int = 0
+    notes: list[str] = field(default_factory=list)
+
+
+def exact(value: float, operator: str, limit: float) -> Finding:
+    """A quantity that is known exactly."""
+    outcome = Outcome.PASS if _TEST[operator](value, limit) else Outcome.FAIL
+    return Finding(outcome, value, value, value, 1.0, "exact")
+
+
+def speedup(sampler: TurnSampler, operator: str, limit: float, rules: Rules) -> Finding:
+    """The ratio of two latencies, measured in turns.
+
+    A sign test as an e-process (Robbins' beta mixture; Howard & Ramdas, arXiv 1906.09712), valid however often it is looked at: rounds
+    of all pairs are pooled, and each side of the limit is tested ``rules.guard`` away from it, because processes differ by that much
+    through nothing but the layout of their memory. A limit within the guard of the truth stays INCONCLUSIVE.
+    """
+    at = math.log(limit) if limit > 0 else -math.inf
+    crossed = -math.log(rules.alpha)
+    above, below = _Sign(at + rules.guard), _Sign(at - rules.guard)
+    differences: list[float] = []
+    direction: str | None = None
+    while direction is None and (sampler.seconds() < rules.budget or not differences):
+        for pair in range(sampler.pairs):
+            difference = sampler.round(pair)
+            differences.append(difference)
+            above.add(difference)
+            below.add(difference)
+        if above.log_e_above() >= crossed:
+            direction = ">="
+        elif below.log_e_below() >= crossed:
+            direction = "<="
+    seen = np.array(differences)
+    confidence = 1 - rules.alpha
+    low, high = sequential.sign_bounds(seen, 1 - 2 * rules.alpha)
+    outcome = Outcome.INCONCLUSIVE if direction is None else Outcome.PASS if direction == operator else Outcome.FAIL
+    notes = []
+    if direction is None:
+        more = sequential.rounds_to_decide(seen, at, rules.alpha)
+        margin = 100 * math.expm1(rules.guard)
+        notes.append(
+            f"not decided within {sampler.seconds():.3g} s of sampling: the truth may lie within {margin:.1f} % of the limit"
+            if more is None or more <= len(seen)
+            else f"not decided within {sampler.seconds():.3g} s of sampling; about {more} rounds would decide it (--edge-budget), or a quieter machine"
+        )
+    return Finding(
+        outcome,
+        math.exp(float(np.median(seen))),
+        math.exp(low),
+        math.exp(high),
+        confidence,
+        "sign e-process in turns",
+        f"{sampler.pairs} process pairs, {len(seen)} rounds, {sampler.seconds():.2g} s",
+        sampler.seconds(),
+        len(seen),
+        notes,
+    )
+
+
+def percentile(sampler: SeriesSampler, p: float, operator: str, limit: float, rules: Rules, unit: str = "s") -> Finding:
+    """A percentile of solo calls, by exact order-statistic bounds on calls that are far enough apart to be independent."""
+    confidence = 1 - rules.alpha / LOOKS
+
+    def bounds(values: NDArray[np.float64]) -> tuple[float | None, float | None]:
+        apart = order.thin(values)
+        return order.lower_bound(apart, p, confidence), order.upper_bound(apart, p, confidence)
+
+    first = max(MIN_SERIES, order.needed_n(p, confidence, exceedances=2))
+    method = f"order statistics of p{100 * p:g}"
+    return _series(sampler, bounds, lambda v: order.percentile(v, p), operator, limit, rules, first, method, unit)
+
+
+def jitter(sampler: SeriesSampler, operator: str, limit: float, rules: Rules) -> Finding:
+    """The relative median absolute deviation of solo calls (robust against a few slow ones), bounded by a moving-block bootstrap."""
+    rng = np.random.default_rng(0)
+    confidence = 1 - 2 * rules.alpha / LOOKS
+
+    def bounds(values: NDArray[np.float64]) -> tuple[float | None, float | None]:
+        return spread.rmad_bounds(values, confidence, rng)
+
+    return _series(
+        sampler, bounds, spread.rmad, operator, limit, rules, MIN_SERIES, "rMAD, moving-block bootstrap", "proportion"
+    )
+
+
+def extremes(
+    variant: Sequence[float], operator: str, limit: float, baseline: Sequence[float] | None = None, seconds: float = 0.0
+) -> Finding:
+    """One number a process: proven when every process is on the same side of the limit; against a baseline, every pair of processes."""
+    over = baseline or [1.0]
+    low, high = min(variant) / max(over), max(variant) / min(over)
+    holds = _TEST[operator]
+    sides = {holds(low, limit), holds(high, limit)}
+    outcome = Outcome.INCONCLUSIVE if len(sides) > 1 else Outcome.PASS if sides == {True} else Outcome.FAIL
+    notes = [] if outcome is not Outcome.INCONCLUSIVE else ["processes lie on both sides of the limit"]
+    spent = f"{len(variant)} processes" + (" of each" if baseline else "")
+    estimate = float(np.median(variant) / np.median(over))
+    return Finding(
+        outcome, estimate, low, high, None, "extremes of fresh processes", spent, seconds, len(variant), notes
+    )
+
+
+def accuracy_ratio(
+    variant: NDArray[np.float64], reference: NDArray[np.float64], operator: str, limit: float, rules: Rules
+) -> Finding:
+    """Mean score of the variant over the reference's, on the same items.
+
+    Right/wrong scores: the score test for the ratio of paired proportions (Nam & Blackwelder 2002). Real-valued scores: paired bootstrap.
+    """
+    items = len(variant)
+    spent = f"{items} items"
+    if reference.mean() <= 0:
+        return Finding(
+            Outcome.ERROR, None, spent=spent, notes=["the reference has no item right: a ratio to it means nothing"]
+        )
+    estimate = float(variant.mean() / reference.mean())
+    # The side that reddens a gate has its own, smaller error rate.
+    above, below = (
+        (rules.accuracy_pass, rules.accuracy_fail) if operator == ">=" else (rules.accuracy_fail, rules.accuracy_pass)
+    )
+    notes: list[str] = []
+    if _binary(variant) and _binary(reference):
+        right, was_right = variant > 0.5, reference > 0.5
+        pairs = ((right, was_right), (right, ~was_right), (~right, was_right), (~right, ~was_right))
+        both, better, worse, neither = (int(np.sum(now & before)) for now, before in pairs)
+        low = proportions.ratio_bounds(both, better, worse, neither, 1 - above)[0]
+        high = proportions.ratio_bounds(both, better, worse, neither, 1 - below)[1]
+        method = "paired non-inferiority (Nam-Blackwelder)"
+        notes.append(f"{worse} items got worse, {better} got better")
+        needed = proportions.needed_items(limit, 1 - above) if 0 < limit < 1 else 0
+        if operator == ">=" and items < needed:
+            notes.append(f"{items} items can't prove it even without one error; it needs at least {needed}")
+    else:
+        rng = np.random.default_rng(0)
+        low = real_valued.paired_ratio_bounds(variant, reference, 1 - 2 * above, rng)[0]
+        high = real_valued.paired_ratio_bounds(variant, reference, 1 - 2 * below, rng)[1]
+        method = "paired bootstrap"
+    return Finding(
+        _outcome(low, high, operator, limit),
+        estimate,
+        low,
+        high,
+        1 - max(above, below),
+        method,
+        spent,
+        0.0,
+        items,
+        notes,
+    )
+
+
+def proportion(scores: NDArray[np.float64], operator: str, limit: float, rules: Rules) -> Finding:
+    """Mean score against a number: exact binomial bounds (Clopper & Pearson 1934) for right/wrong scores."""
+    spent = f"{len(scores)} items"
+    if not _binary(scores):
+        note = "a real-valued score is compared with the reference's: write `>= 0.95 * variant.reference.accuracy`"
+        return Finding(Outcome.UNSUPPORTED, float(scores.mean()), spent=spent, notes=[note])
+    above, below = (
+        (rules.accuracy_pass, rules.accuracy_fail) if operator == ">=" else (rules.accuracy_fail, rules.accuracy_pass)
+    )
+    right = int(scores.sum())
+    low = proportions.binomial_bounds(right, len(scores), 1 - above)[0]
+    high = proportions.binomial_bounds(right, len(scores), 1 - below)[1]
+    estimate = float(scores.mean())
+    return Finding(
+        _outcome(low, high, operator, limit),
+        estimate,
+        low,
+        high,
+        1 - max(above, below),
+        "Clopper-Pearson",
+        spent,
+        0.0,
+        len(scores),
+    )
+
+
+class _Sign:
+    """Counts for one threshold; ties count for neither side."""
+
+    def __init__(self, threshold: float) -> None:
+        self._threshold, self._above, self._below = threshold, 0, 0
+
+    def add(self, difference: float) -> None:
+        self._above += difference > self._threshold
+        self._below += difference < self._threshold
+
+    def log_e_above(self) -> float:
+        return sequential.log_e_value(self._above, self._below)
+
+    def log_e_below(self) -> float:
+        return sequential.log_e_value(self._below, self._above)
+
+
+def _series(
+    sampler: SeriesSampler,
+    bounds: Callable[[NDArray[np.float64]], tuple[float | None, float | None]],
+    estimate: Callable[[NDArray[np.float64]], float],
+    operator: str,
+    limit: float,
+    rules: Rules,
+    first: int,
+    method: str,
+    unit: str,
+) -> Finding:
+    values = np.empty(0)
+    outcome, low, high = Outcome.INCONCLUSIVE, -math.inf, math.inf
+    for look in range(LOOKS):
+        values = np.concatenate([values, sampler.more(max(first * 2**look - len(values), 0))])
+        found = bounds(values)
+        low, high = (-math.inf if found[0] is None else found[0]), (math.inf if found[1] is None else found[1])
+        outcome = _outcome(low, high, operator, limit)
+        if outcome is not Outcome.INCONCLUSIVE or sampler.seconds() * 2 > rules.budget:
+            break
+    notes = []
+    unsteady = _unsteady(sampler.canary(), rules)
+    # A busy neighbour makes calls slower and less steady, never faster: only what speaks against the variant is doubtful.
+    against = Outcome.FAIL if operator in ("<=", "<") else Outcome.PASS
+    if outcome is against and unsteady:
+        outcome = Outcome.INCONCLUSIVE
+        notes.append(f"the machine itself was not steady: {unsteady}; run it again on a quieter one")
+    elif outcome is Outcome.INCONCLUSIVE:
+        notes.append(f"the limit {show(limit, unit)} lies within the bounds; a larger --edge-budget narrows them")
+    return Finding(
+        outcome,
+        estimate(values),
+        low,
+        high,
+        1 - rules.alpha / LOOKS,
+        method,
+        f"{len(values)} calls, {sampler.seconds():.2g} s",
+        sampler.seconds(),
+        len(values),
+        notes,
+    )
+
+
+def _unsteady(canary: NDArray[np.float64], rules: Rules) -> str | None:
+    """What was wrong with a constant piece of work, if anything."""
+    if len(canary) == 0:
+        return None
+    wide = spread.rmad(canary)
+    tail = float(np.quantile(canary, 0.99) / np.median(canary))
+    if wide > rules.canary_spread:
+        return f"a constant piece of work varied by {show(wide, 'proportion')} (rMAD)"
+    if tail > rules.canary_tail:
+        return f"a constant piece of work took {tail:.1f} times its median in one of a hundred runs"
+    return None
+
+
+def _outcome(low: float, high: float, operator: str, limit: float) -> Outcome:
+    """PASS when the whole interval is where the claim wants it, FAIL when none of it is."""
+    low_holds, high_holds = _TEST[operator](low, limit), _TEST[operator](high, limit)
+    if low_holds and high_holds:
+        return Outcome.PASS
+    return Outcome.INCONCLUSIVE if low_holds or high_holds else Outcome.FAIL
+
+
+def _binary(scores: NDArray[np.float64]) -> bool:
+    return bool(np.isin(scores, (0.0, 1.0)).all())

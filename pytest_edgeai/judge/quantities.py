@@ -1,0 +1,270 @@
+"""Quantities: what an assertion sees. Live: comparing one decides how much is measured."""
+
+import math
+from dataclasses import dataclass
+from typing import Any, NoReturn, Protocol, Self
+
+from pytest_edgeai.records import Figure, Recipe, Verdict
+from pytest_edgeai.units import show
+
+UNITS = {
+    "latency.p50": "s",
+    "latency.p90": "s",
+    "latency.p95": "s",
+    "latency.p99": "s",
+    "latency.jitter": "proportion",
+    "speedup": "x",
+    "cold_start": "s",
+    "memory.footprint": "bytes",
+    "memory.peak": "bytes",
+    "size": "bytes",
+    "accuracy": "proportion",
+}
+"""Quantity -> unit."""
+_MIRRORED = {">=": "<=", "<=": ">=", ">": "<", "<": ">"}
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """``subject quantity [/ other's quantity] operator limit``, with the limit in the quantity's own unit (a ratio where there is another)."""
+
+    subject: str
+    quantity: str
+    operator: str
+    limit: float
+    other: str | None = None
+    """The subject whose same quantity is divided by."""
+    fresh: bool = False
+    """Decide on evidence that the choice of this subject has not seen."""
+    rigor: str = "quick"
+
+    @property
+    def unit(self) -> str:
+        """Of the limit."""
+        return UNITS[self.quantity] if self.other is None else "ratio"
+
+    def __str__(self) -> str:
+        limit = show(self.limit, self.unit) if self.unit != "x" else f"{self.limit:g}"
+        if self.other is None:
+            return f"{self.subject} {self.quantity} {self.operator} {limit}"
+        return f"{self.subject} {self.quantity} {self.operator} {limit} * {self.other} {self.quantity}"
+
+
+class Decider(Protocol):
+    """Whoever measures and judges."""
+
+    def decide(self, claim: Claim) -> Verdict:
+        """The verdict on a claim; the same one whenever it is asked again in a run."""
+        ...
+
+    def figure(self, subject: str, quantity: str) -> Figure:
+        """The quantity's estimate with its interval; measured when it isn't known yet."""
+        ...
+
+
+class Quantity:
+    """A quantity of a subject, perhaps scaled, perhaps divided by another's. Compare it with a number of its unit, or with a scaled one.
+
+    Comparisons return a frozen :class:`~pytest_edgeai.records.Verdict`.
+    """
+
+    __slots__ = ("_decider", "_factor", "_other", "name", "subject")
+    __hash__ = None  # type: ignore[assignment] # there is no equality to go with it
+
+    def __init__(
+        self, subject: "Subject", name: str, decider: Decider, factor: float = 1.0, other: "Subject | None" = None
+    ) -> None:
+        self.subject, self.name = subject, name
+        self._decider, self._factor, self._other = decider, factor, other
+
+    @property
+    def unit(self) -> str:
+        """``s``, ``bytes``, ``x``, ``proportion``, or ``ratio`` after a division."""
+        return "ratio" if self._other else UNITS[self.name]
+
+    @property
+    def estimate(self) -> float:
+        """The plain number, measured when it isn't known yet. Not a proof of anything."""
+        one = self._decider.figure(self.subject.name, self.name).estimate
+        return self._factor * one / (self._decider.figure(self._other.name, self.name).estimate if self._other else 1.0)
+
+    def __repr__(self) -> str:
+        scale = "" if self._factor == 1 else f"{self._factor:g} * "
+        over = f" / {self._other.name} {self.name}" if self._other else ""
+        return f"<{scale}{self.subject.name} {self.name}{over}>"
+
+    def __mul__(self, factor: object) -> "Quantity":
+        if not isinstance(factor, int | float) or isinstance(factor, bool):
+            return NotImplemented
+        if factor <= 0:
+            raise TypeError(f"{self!r} can only be scaled by a positive number, not by {factor}.")
+        return Quantity(self.subject, self.name, self._decider, self._factor * factor, self._other)
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, other: "float | Quantity") -> "Quantity":
+        if isinstance(other, Quantity):
+            if other.name != self.name or self._other or other._other:
+                raise TypeError(
+                    f"{self!r} can't be divided by {other!r}: only the same plain quantity of two variants can be divided."
+                )
+            return Quantity(self.subject, self.name, self._decider, self._factor / other._factor, other.subject)
+        return self * (1 / other)
+
+    def __rtruediv__(self, other: object) -> NoReturn:
+        raise TypeError(f"A number can't be divided by {self!r}; write the limit on the other side.")
+
+    def __ge__(self, other: "float | Quantity") -> Verdict:
+        return self._compare(">=", other)
+
+    def __le__(self, other: "float | Quantity") -> Verdict:
+        return self._compare("<=", other)
+
+    def __gt__(self, other: "float | Quantity") -> Verdict:
+        return self._compare(">", other)
+
+    def __lt__(self, other: "float | Quantity") -> Verdict:
+        return self._compare("<", other)
+
+    def __eq__(self, other: object) -> NoReturn:
+        raise TypeError(
+            f"{self!r} is measured, so it equals nothing exactly. Write >= or <= with a limit, or use .estimate."
+        )
+
+    def __ne__(self, other: object) -> NoReturn:
+        self.__eq__(other)
+
+    def __bool__(self) -> NoReturn:
+        raise TypeError(f"{self!r} has no truth value. Compare it with a limit, or use .estimate.")
+
+    def verdict(self, operator: str, other: "float | Quantity") -> Verdict:
+        """The verdict that a comparison returned."""
+        return self._compare(operator, other)
+
+    def _compare(self, operator: str, other: object) -> Verdict:
+        if isinstance(other, Quantity):
+            return self._compare_with(operator, other)
+        if not isinstance(other, int | float) or isinstance(other, bool):
+            raise TypeError(
+                f"{self!r} can be compared with a number of {self.unit!r} or with a quantity, not with {type(other).__name__}."
+            )
+        return self._decider.decide(self._claim(operator, other / self._factor, self._other))
+
+    def _compare_with(self, operator: str, other: "Quantity") -> Verdict:
+        if other.name != self.name or self._other or other._other:
+            raise TypeError(
+                f"{self!r} can't be compared with {other!r}: only the same plain quantity of two variants can be."
+            )
+        if not (self.subject.stands_beside(other.subject) or other.subject.stands_beside(self.subject)):
+            # max() and sorted() end up here: a ranking made of verdicts would flatter its winner.
+            raise TypeError(
+                f"{self!r} and {other!r} belong to two variants. To rank variants, write sorted(variants, key=lambda v: v.{self.name}.estimate); "
+                f"to prove a ratio, divide: a.{self.name} / b.{self.name} <= 0.9."
+            )
+        if self.subject.is_original and not other.subject.is_original:
+            return other._compare_with(
+                _MIRRORED[operator], self
+            )  # `0.5 * baseline >= variant`: the variant is what is judged
+        return self._decider.decide(self._claim(operator, other._factor / self._factor, other.subject))
+
+    def _claim(self, operator: str, limit: float, other: "Subject | None") -> Claim:
+        if not math.isfinite(limit) or limit <= 0:
+            raise TypeError(f"{self!r} needs a positive, finite limit, not {limit}.")
+        subject = self.subject
+        return Claim(
+            subject.name, self.name, operator, limit, other.name if other else None, subject.is_choice, subject.rigor
+        )
+
+
+class _Group:
+    """Quantities of one metric: ``latency.p95``."""
+
+    def __init__(self, subject: "Subject", prefix: str, decider: Decider) -> None:
+        self._subject, self._prefix, self._decider = subject, prefix, decider
+
+    def __getattr__(self, part: str) -> Quantity:
+        name = f"{self._prefix}.{part}"
+        if name not in UNITS:
+            known = ", ".join(known for known in UNITS if known.startswith(f"{self._prefix}."))
+            raise AttributeError(f"There is no quantity {name}. There are: {known}.")
+        return Quantity(self._subject, name, self._decider)
+
+    def _refuse(self, *_: Any) -> NoReturn:
+        known = " or ".join(known for known in UNITS if known.startswith(f"{self._prefix}."))
+        raise TypeError(f"{self._prefix} is several quantities. Write {known}.")
+
+    __ge__ = __le__ = __gt__ = __lt__ = __mul__ = __rmul__ = __truediv__ = __bool__ = _refuse
+
+
+class Subject:
+    """A variant (or the baseline) as a test sees it: its quantities are attributes."""
+
+    def __init__(
+        self,
+        name: str,
+        recipe: Recipe,
+        decider: Decider,
+        rigor: str,
+        baseline: "Subject | None" = None,
+        *,
+        is_choice: bool = False,
+    ) -> None:
+        self.name = name
+        """The recipe's name: ``openvino-int8``."""
+        self.recipe = recipe
+        self.rigor = rigor
+        self.is_choice = is_choice
+        self._decider = decider
+        self._baseline = baseline
+
+    @property
+    def is_original(self) -> bool:
+        """Whether this is the unoptimized model."""
+        return self._baseline is None
+
+    @property
+    def baseline(self) -> Self:
+        """The unoptimized model on this device: what speed and memory are compared with."""
+        return self._baseline or self  # type: ignore[return-value] # never subclassed
+
+    @property
+    def reference(self) -> Self:
+        """The model that quality is compared with."""
+        return self.baseline
+
+    @property
+    def speedup(self) -> Quantity:
+        """The baseline's latency over this one's, measured in turns."""
+        return Quantity(self, "speedup", self._decider)
+
+    @property
+    def latency(self) -> Any:
+        """``.p50``, ``.p90``, ``.p95``, ``.p99`` in seconds, ``.jitter`` (rMAD over median), of calls alone."""
+        return _Group(self, "latency", self._decider)
+
+    @property
+    def memory(self) -> Any:
+        """``.footprint`` (the model's own) and ``.peak`` (the process'), in bytes."""
+        return _Group(self, "memory", self._decider)
+
+    @property
+    def cold_start(self) -> Quantity:
+        """Seconds from the imported engine to the first answer."""
+        return Quantity(self, "cold_start", self._decider)
+
+    @property
+    def size(self) -> Quantity:
+        """Bytes of the artifact."""
+        return Quantity(self, "size", self._decider)
+
+    @property
+    def accuracy(self) -> Quantity:
+        """Mean score over the evaluated items."""
+        return Quantity(self, "accuracy", self._decider)
+
+    def stands_beside(self, other: "Subject") -> bool:
+        """Whether the other one is what this one is naturally compared with."""
+        return other.name in (self.name, self.baseline.name)
+
+    def __repr__(self) -> str:
+        return f"<{'choice' if self.is_choice else 'variant'} {self.name}>"

@@ -1,0 +1,28 @@
+"""The rules: error rates and effort that a verdict is decided with."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """Error rates are per comparison and side."""
+
+    budget: float
+    """Seconds of sampling for one comparison."""
+    pairs: int
+    """Pairs of processes that take turns."""
+    alpha: float = 0.01
+    """Of a false PASS and of a false FAIL on speed."""
+    accuracy_pass: float = 0.05
+    """Of a false PASS on accuracy: the usual level of a non-inferiority test."""
+    accuracy_fail: float = 0.01
+    guard: float = 0.015
+    """ln of a ratio that the layout of two processes' memory alone can make; nearer to the limit than this, rounds of few pairs prove nothing."""
+    canary_spread: float = 0.10
+    """Spread (rMAD) of the constant work above which the machine was not steady."""
+    canary_tail: float = 1.5
+    """Ratio p99/p50 of the constant work above which the machine was not steady."""
+
+
+RIGOR = {"quick": Rules(budget=20.0, pairs=3), "strict": Rules(budget=120.0, pairs=5)}
+"""``--edge-rigor`` -> rules."""

@@ -1,0 +1,1 @@
+"""Measuring: worker processes, turns, series, and what the machine did meanwhile."""

@@ -1,0 +1,90 @@
+"""The bench: one variant loaded in a worker of its own, ready to be timed, weighed and scored."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import msgspec
+
+from pytest_edgeai.measure.process import Worker
+from pytest_edgeai.records import Variant
+
+START_TIMEOUT = 60.0
+"""Seconds for a worker to start: an interpreter and the plugin modules."""
+LOAD_TIMEOUT = 300.0
+"""Seconds to import an engine, load a variant and make the first calls."""
+CALL_TIMEOUT = 120.0
+"""Seconds for one request while measuring; a request is made of few calls."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What every bench of a run shares."""
+
+    modules: Sequence[str]
+    threads: int
+    inputs: Path
+    """``.npz`` with the items that calls are timed on."""
+
+
+class Bench:
+    """A context manager; starting it loads the variant and reads the metrics that are one number a process."""
+
+    def __init__(self, variant: Variant, setup: Setup, metrics: Sequence[str] = ()) -> None:
+        self.variant = variant
+        self._worker = Worker(variant.name)
+        try:
+            self._worker.ask("open", phase="start", timeout=START_TIMEOUT, modules=list(setup.modules))
+            loaded = self._worker.ask(
+                "load",
+                phase="load",
+                timeout=LOAD_TIMEOUT,
+                recipe=msgspec.to_builtins(variant.recipe),
+                folder=variant.folder,
+                inputs=str(setup.inputs),
+                threads=setup.threads,
+                metrics=list(metrics),
+            )
+        except BaseException:
+            self._worker.close()
+            raise
+        self.readings: dict[str, dict[str, float]] = loaded["readings"]
+        """Metric -> part -> number, of loading and the first calls."""
+        self.unsupported: dict[str, str] = loaded["unsupported"]
+        """Metric -> why it can't be read here."""
+        self.placement: dict[str, str] = loaded["placement"]
+        self.outputs: dict[str, list[Any]] = loaded["outputs"]
+        """Output -> [dtype, shape] of one call."""
+
+    def turn(self, first: int, calls: int) -> float:
+        """Seconds that ``calls`` calls took, back to back, starting with item ``first``."""
+        answer = self._worker.ask("turn", phase="infer", timeout=CALL_TIMEOUT, first=first, calls=calls)
+        return float(answer["seconds"])
+
+    def series(
+        self, metric: str, first: int, calls: int, canaries: int = 0
+    ) -> tuple[dict[str, list[float]], list[float]]:
+        """Part -> one number a call, and the seconds of ``canaries`` runs of the constant work afterwards."""
+        answer = self._worker.ask(
+            "series", phase="infer", timeout=CALL_TIMEOUT, metric=metric, first=first, calls=calls, canaries=canaries
+        )
+        return answer["columns"], answer["canary"]
+
+    def score(self, inputs: Path, outputs: Path, timeout: float) -> list[int]:
+        """Write the outputs for every item into ``outputs``; the indexes of items whose outputs are not finite."""
+        answer = self._worker.ask("score", phase="score", timeout=timeout, inputs=str(inputs), outputs=str(outputs))
+        return list(answer["spoilt"])
+
+    def close(self) -> None:
+        """End the worker."""
+        self._worker.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,190 @@
+"""A worker process as the pytest process sees it: started clean, asked, watched, and killed with everything it started."""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from multiprocessing import Pipe
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+from pytest_edgeai import errors
+from pytest_edgeai.errors import EdgeError, WorkerError
+from pytest_edgeai.measure import channel
+
+KEPT: Final = frozenset(
+    {
+        "PATH",
+        "HOME",
+        "USERPROFILE",
+        "LANG",
+        "LC_ALL",
+        "LC_CTYPE",
+        "TZ",
+        "SYSTEMROOT",
+        "SYSTEMDRIVE",
+        "WINDIR",
+        "COMSPEC",
+        "PATHEXT",
+        "TEMP",
+        "TMP",
+        "TMPDIR",
+        "APPDATA",
+        "LOCALAPPDATA",
+        "LD_LIBRARY_PATH",
+        "DYLD_LIBRARY_PATH",
+        "DYLD_FALLBACK_LIBRARY_PATH",
+        "VIRTUAL_ENV",
+        "CUDA_VISIBLE_DEVICES",
+        "CUDA_HOME",
+        "NVIDIA_VISIBLE_DEVICES",
+        "NVIDIA_DRIVER_CAPABILITIES",
+        "HIP_VISIBLE_DEVICES",
+        "ZE_AFFINITY_MASK",
+    }
+)
+"""Environment variables that a worker inherits: what the system, the loader and the accelerators need."""
+
+SET: Final = {
+    "PYTHONUTF8": "1",
+    "PYTHONDONTWRITEBYTECODE": "1",
+    # Idle pools of runtimes that use libgomp would spin on the cores that the other side is timed on.
+    "GOMP_SPINCOUNT": "10000",
+    "HF_HUB_OFFLINE": "1",
+    "DO_NOT_TRACK": "1",
+    "OPENVINO_TELEMETRY_OPT_OUT": "1",
+    "NO_COLOR": "1",
+}
+LOG_LIMIT: Final = 64 * 2**20
+"""Bytes that a worker may print before it is stopped."""
+_SLICE: Final = 0.5
+"""Seconds between looks at the log's size while waiting; waiting itself blocks."""
+
+
+class Worker:
+    """One worker process; a context manager that leaves nothing behind.
+
+    ``subject`` names in errors what the worker is for.
+    """
+
+    def __init__(self, subject: str) -> None:
+        self.subject = subject
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the worker
+        # A folder of its own to stand in: engines drop files where they run.
+        self._home = Path(tempfile.mkdtemp(prefix="pytest-edgeai-worker-"))
+        self._connection, theirs = Pipe()
+        handle = theirs.fileno()
+        inherit: dict[str, Any] = {"pass_fds": [handle], "start_new_session": True}
+        if sys.platform == "win32":
+            os.set_handle_inheritable(handle, True)
+            startup = subprocess.STARTUPINFO(lpAttributeList={"handle_list": [handle]})
+            inherit = {"startupinfo": startup, "creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
+        self._process = subprocess.Popen(  # noqa: S603 - our own module
+            [sys.executable, "-P", "-m", "pytest_edgeai.measure.worker", str(handle)],
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=self._log,
+            env=_environment(),
+            cwd=self._home,
+            **inherit,
+        )
+        theirs.close()
+
+    def ask(self, operation: str, *, phase: str, timeout: float, **arguments: Any) -> Any:
+        """The worker's answer. Raises WorkerError when it died, hung or answered nonsense; its own EdgeError when it refused."""
+        try:
+            channel.send(self._connection, {"do": operation, **arguments})
+            deadline = time.monotonic() + timeout
+            while not self._connection.poll(min(_SLICE, max(0.0, deadline - time.monotonic()))):
+                if time.monotonic() >= deadline:
+                    raise self._failed(phase, self._stop_hanging(timeout))
+                if os.fstat(self._log.fileno()).st_size > LOG_LIMIT:
+                    self.kill()
+                    raise self._failed(phase, f"it printed more than {LOG_LIMIT >> 20} MiB")
+            answer = channel.receive(self._connection)
+        except (EOFError, ConnectionError, OSError) as error:
+            raise self._failed(phase, self._death()) from error
+        except ValueError as error:
+            self.kill()
+            raise self._failed(phase, f"it answered nonsense ({error})") from error
+        if "refused" in answer:
+            raised = getattr(errors, answer["refused"], None) if answer["refused"] else None
+            if isinstance(raised, type) and issubclass(raised, EdgeError) and raised is not WorkerError:
+                raise raised(f"{self.subject}: {answer['text']}")
+            raise self._failed(phase, answer["text"])
+        return answer["ok"]
+
+    def kill(self) -> None:
+        """Kill the process and everything that it started."""
+        if sys.platform == "win32":
+            self._process.kill()
+        else:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def close(self) -> None:
+        """End the process: by closing the connection, else by force."""
+        self._connection.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=0.2)
+        self.kill()
+        self._log.close()
+        shutil.rmtree(self._home, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _failed(self, phase: str, cause: str) -> WorkerError:
+        size = os.fstat(self._log.fileno()).st_size
+        # pread: the worker shares the file's position, which must stay at its end.
+        tail = os.pread(self._log.fileno(), 8192, max(0, size - 8192)) if hasattr(os, "pread") else b""
+        return WorkerError(self.subject, phase, cause, tail.decode("utf-8", "replace"))
+
+    def _stop_hanging(self, timeout: float) -> str:
+        if hasattr(signal, "SIGUSR1"):
+            self._process.send_signal(signal.SIGUSR1)  # faulthandler prints where it hangs
+            time.sleep(0.2)
+        self.kill()
+        return f"no answer within {timeout:.0f} s"
+
+    def _death(self) -> str:
+        try:
+            status = self._process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            return "it closed the connection"
+        if status >= 0:
+            return f"it exited with status {status} before it answered"
+        name = signal.Signals(-status).name if -status in set(signal.Signals) else f"signal {-status}"
+        hint = "; the system may have run out of memory" if name == "SIGKILL" else ""
+        return f"killed by {name}{hint}"
+
+
+def run_task(task: str, arguments: Mapping[str, Any], *, subject: str, timeout: float) -> Any:
+    """Run one task in a fresh worker. See :class:`pytest_edgeai.protocols.Task`."""
+    with Worker(subject) as worker:
+        return worker.ask("task", phase=task, timeout=timeout, task=task, arguments=dict(arguments))
+
+
+def _environment() -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if name.upper() in KEPT}
+    return {**kept, **SET, "PYTHONPATH": os.pathsep.join(_import_path(sys.path))}
+
+
+def _import_path(path: Sequence[str]) -> list[str]:
+    """The parent's import path without what the child has by itself, so that plugin modules are found there too."""
+    own = tuple(str(Path(prefix) / "lib") for prefix in {sys.prefix, sys.base_prefix})
+    absolute = [str(Path(entry or ".").absolute()) for entry in path]
+    return [entry for entry in absolute if not entry.startswith(own)]

@@ -1,0 +1,95 @@
+"""Solo series: one variant alone, call after call, as a device would run it."""
+
+import contextlib
+import time
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pytest_edgeai.measure.bench import Bench, Setup
+from pytest_edgeai.measure.noise import Noise
+from pytest_edgeai.records import Measurement, Variant
+
+WARM_UP_CALLS = 20
+WARM_UP_SECONDS = 0.5
+CHUNK = 50
+"""Calls in one go; the canary runs between the goes."""
+CANARIES = 10
+"""Runs of the canary after each go."""
+
+
+class Solo:
+    """Satisfies :class:`pytest_edgeai.protocols.SeriesSampler`. One process, so one layout of memory."""
+
+    def __init__(self, variant: Variant, setup: Setup, metrics: Sequence[str] = (), metric: str = "latency") -> None:
+        self._metric = metric
+        self._noise = Noise()
+        self._samples: list[float] = []
+        self._canary: list[float] = []
+        self._item = 0
+        self._seconds = 0.0
+        self.bench = Bench(variant, setup, metrics)
+        with contextlib.ExitStack() as on_failure:
+            on_failure.callback(self.bench.close)
+            self._warm_up()
+            on_failure.pop_all()
+
+    def more(self, count: int) -> NDArray[np.float64]:
+        """``count`` more samples in the order they were taken."""
+        fresh: list[float] = []
+        begin = time.perf_counter()
+        while len(fresh) < count:
+            calls = min(CHUNK, count - len(fresh))
+            columns, canary = self.bench.series(self._metric, self._item, calls, CANARIES)
+            fresh += columns[self._metric]
+            self._canary += canary
+            self._item += calls
+        self._seconds += time.perf_counter() - begin
+        self._samples += fresh
+        return np.array(fresh)
+
+    def canary(self) -> NDArray[np.float64]:
+        """Seconds of the constant work between the samples so far."""
+        return np.array(self._canary)
+
+    def seconds(self) -> float:
+        """Spent on sampling, warming up included."""
+        return self._seconds
+
+    def measurement(self, phase: str, unit: str = "s") -> Measurement:
+        """Every call so far."""
+        return Measurement(
+            subject=self.bench.variant.name,
+            metric=self._metric,
+            unit=unit,
+            plan="solo",
+            phase=phase,
+            samples={self._metric: self._samples},
+            seconds=self._seconds,
+            processes=1,
+            noise=self._noise.since() | {"canary_median_s": float(np.median(self._canary))} if self._canary else {},
+        )
+
+    def _warm_up(self) -> None:
+        begin, calls = time.perf_counter(), 0
+        while calls < WARM_UP_CALLS or time.perf_counter() - begin < WARM_UP_SECONDS:
+            self.bench.series(self._metric, calls, WARM_UP_CALLS, 1)
+            calls += WARM_UP_CALLS
+            if time.perf_counter() - begin > 4 * WARM_UP_SECONDS:
+                break  # a slow model: its first calls warmed it
+        self._seconds += time.perf_counter() - begin
+
+    def close(self) -> None:
+        """End the worker."""
+        self.bench.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

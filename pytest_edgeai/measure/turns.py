@@ -1,0 +1,134 @@
+"""Turns: two variants timed in pairs of processes, one after the other in random order, so that noise strikes both alike."""
+
+import contextlib
+import math
+import random
+import statistics
+import time
+from types import TracebackType
+from typing import Self
+
+from pytest_edgeai.measure.bench import Bench, Setup
+from pytest_edgeai.measure.noise import Noise
+from pytest_edgeai.records import Measurement, Variant
+
+MIN_SLOT = 1e-3
+"""Seconds that a slot of the faster side lasts at least: a thousand times what the clock can tell apart."""
+WARM_UP_ROUNDS = 3
+WARM_UP_SECONDS = 0.2
+"""A pair of processes is warmed up for at least this many rounds and seconds."""
+EQUAL_WITHIN = 1.2
+"""Limits nearer to 1 than this factor get the same number of calls on both sides; others get slots of equal length."""
+
+
+class Turns:
+    """Satisfies :class:`pytest_edgeai.protocols.TurnSampler`.
+
+    Under "both sides take the same time in every slot" the order, drawn anew each round by a fair coin, makes either side the faster
+    one with probability 1/2, whatever the noise. That is exact only when both slots are equally long, so the side that may be faster
+    by ``limit`` makes that many times more calls.
+    """
+
+    def __init__(
+        self, baseline: Variant, variant: Variant, setup: Setup, *, limit: float, pairs: int, seed: int
+    ) -> None:
+        self._names = f"{variant.name}/{baseline.name}"
+        self._random = random.Random(seed)  # noqa: S311 - a coin, not a secret
+        self._noise = Noise()
+        self._columns: dict[str, list[float]] = {"pair": [], "baseline_first": [], "baseline": [], "variant": []}
+        self._item = 0
+        self._seconds = 0.0
+        self._stack = contextlib.ExitStack()
+        self._pairs: list[tuple[Bench, Bench]] = []
+        try:
+            for _ in range(pairs):
+                first = self._stack.enter_context(Bench(baseline, setup))
+                self._pairs.append((first, self._stack.enter_context(Bench(variant, setup))))
+            self._calls = self._warm_up(limit)
+        except BaseException:
+            self._stack.close()
+            raise
+
+    @property
+    def pairs(self) -> int:
+        """How many pairs of processes there are."""
+        return len(self._pairs)
+
+    def round(self, pair: int) -> float:
+        """One more round of ``pair``; ln(baseline's seconds a call / variant's seconds a call)."""
+        begin = time.perf_counter()
+        baseline, variant, baseline_first = self._turn(pair, *self._calls)
+        self._seconds += time.perf_counter() - begin
+        for column, value in zip(self._columns.values(), (pair, baseline_first, baseline, variant), strict=True):
+            column.append(float(value))
+        return math.log(baseline / variant)
+
+    def seconds(self) -> float:
+        """Spent on sampling, warming up included; starting the workers is not."""
+        return self._seconds
+
+    def measurement(self, phase: str) -> Measurement:
+        """Every round so far."""
+        return Measurement(
+            subject=self._names,
+            metric="latency",
+            unit="s",
+            plan="turns",
+            phase=phase,
+            samples=self._columns,
+            seconds=self._seconds,
+            processes=2 * self.pairs,
+            noise=self._noise.since(),
+        )
+
+    def _turn(self, pair: int, baseline_calls: int, variant_calls: int) -> tuple[float, float, bool]:
+        """Seconds a call of each side, and whether the baseline went first."""
+        benches, calls = self._pairs[pair], (baseline_calls, variant_calls)
+        baseline_first = self._random.random() < 0.5
+        seconds = [0.0, 0.0]
+        for side in (0, 1) if baseline_first else (1, 0):
+            seconds[side] = benches[side].turn(self._item, calls[side]) / calls[side]
+        self._item += 1
+        return seconds[0], seconds[1], baseline_first
+
+    def _warm_up(self, limit: float) -> tuple[int, int]:
+        """Warm every pair up; the number of calls a slot of each side, from what the warm-up took."""
+        begin = time.perf_counter()
+        seen: list[tuple[float, float]] = []
+        for pair in range(self.pairs):
+            rounds, started = 0, time.perf_counter()
+            while rounds < WARM_UP_ROUNDS or time.perf_counter() - started < WARM_UP_SECONDS:
+                baseline, variant, _ = self._turn(pair, 1, 1)
+                seen.append((baseline, variant))
+                rounds += 1
+        self._seconds += time.perf_counter() - begin
+        return calls_a_slot(statistics.median(b for b, _ in seen), statistics.median(v for _, v in seen), limit)
+
+    def close(self) -> None:
+        """End all workers."""
+        self._stack.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def calls_a_slot(baseline: float, variant: float, limit: float) -> tuple[int, int]:
+    """Calls a slot of (baseline, variant), given their seconds a call and the speed-up that is tested.
+
+    At a true speed-up of ``limit`` both slots are equally long. When the warm-up shows that the truth is more than a factor of two
+    away, equal slots no longer matter to the verdict, and the factor is kept within two of what was seen, so that no slot is
+    senselessly long.
+    """
+    seen = baseline / variant
+    ratio = min(max(limit, seen / 2), seen * 2)
+    if 1 / EQUAL_WITHIN < ratio < EQUAL_WITHIN:
+        ratio = 1.0
+    one, other = (1.0, ratio) if ratio >= 1 else (1 / ratio, 1.0)
+    # The shorter of the two slots must last MIN_SLOT.
+    times = max(1.0, MIN_SLOT / min(one * baseline, other * variant))
+    return max(1, round(one * times)), max(1, round(other * times))

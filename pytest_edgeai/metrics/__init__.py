@@ -1,0 +1,1 @@
+"""Metrics: sensors in the worker, one a file."""

@@ -1,0 +1,53 @@
+"""The pytest plugin: options, markers, fixtures, outcomes. The only importer of pytest; imports nothing else that costs time."""
+
+from pytest_edgeai.plugin.fixtures import (
+    _edge_study,
+    edge_assessment,
+    edge_choice,
+    edge_dataset,
+    edge_device,
+    edge_model,
+    edge_target,
+    edge_variant,
+    edge_variants,
+)
+from pytest_edgeai.plugin.hooks import (
+    pytest_addhooks,
+    pytest_addoption,
+    pytest_assertrepr_compare,
+    pytest_collection_modifyitems,
+    pytest_configure,
+    pytest_configure_node,
+    pytest_generate_tests,
+    pytest_runtest_call,
+    pytest_runtest_makereport,
+    pytest_runtest_setup,
+    pytest_runtestloop,
+    pytest_sessionfinish,
+    pytest_terminal_summary,
+)
+
+__all__ = [
+    "_edge_study",
+    "edge_assessment",
+    "edge_choice",
+    "edge_dataset",
+    "edge_device",
+    "edge_model",
+    "edge_target",
+    "edge_variant",
+    "edge_variants",
+    "pytest_addhooks",
+    "pytest_addoption",
+    "pytest_assertrepr_compare",
+    "pytest_collection_modifyitems",
+    "pytest_configure",
+    "pytest_configure_node",
+    "pytest_generate_tests",
+    "pytest_runtest_call",
+    "pytest_runtest_makereport",
+    "pytest_runtest_setup",
+    "pytest_runtestloop",
+    "pytest_sessionfinish",
+    "pytest_terminal_summary",
+]

@@ -1,0 +1,90 @@
+"""Fixtures: what a test can ask for."""
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_edgeai.errors import EdgeError, UnsupportedError
+from pytest_edgeai.plugin.state import SESSION
+
+if TYPE_CHECKING:
+    from pytest_edgeai.dataset import Dataset
+    from pytest_edgeai.judge.quantities import Subject
+    from pytest_edgeai.pipeline import Study
+    from pytest_edgeai.records import Assessment, Device, Model, Target
+
+
+@pytest.fixture
+def edge_target(request: pytest.FixtureRequest) -> "Target":
+    """The class of hardware that this run is for."""
+    return request.config.stash[SESSION].run.target
+
+
+@pytest.fixture
+def edge_device(request: pytest.FixtureRequest) -> "Device":
+    """The machine that this run is on."""
+    return request.config.stash[SESSION].run.device
+
+
+@pytest.fixture
+def _edge_study(request: pytest.FixtureRequest) -> "Study":
+    session = request.config.stash[SESSION]
+    return session.study(session.declaration(request.node, getattr(request, "param", None)))
+
+
+@pytest.fixture
+def edge_model(_edge_study: "Study") -> "Model":
+    """The model that this test declares (``--edge-model``, the marker, the ini key, or the hook)."""
+    return _edge_study.model
+
+
+@pytest.fixture
+def edge_dataset(_edge_study: "Study") -> "Dataset | None":
+    """The items of this test's model; ``None`` when it has none."""
+    return _edge_study.dataset
+
+
+@pytest.fixture
+def edge_assessment(_edge_study: "Study") -> "Assessment":
+    """What is known of the model before it is optimized."""
+    return _edge_study.assessment
+
+
+@pytest.fixture
+def edge_variant(request: pytest.FixtureRequest, _edge_study: "Study") -> "Subject":
+    """One optimized variant; the test runs once for each that the target's catalogue has. Skips what makes no sense for the model."""
+    name = request.param
+    if name is None:
+        raise UnsupportedError(
+            f"No installed framework makes variants of this kind of model for {_edge_study.run.target.name}."
+        )
+    refusal = _edge_study.refusal(name)
+    if refusal is not None:
+        raise UnsupportedError(f"{name}: {refusal}")
+    _edge_study.variant(name)
+    return request.config.stash[SESSION].subject(_edge_study, name, request.node)
+
+
+@pytest.fixture
+def edge_variants(request: pytest.FixtureRequest, _edge_study: "Study") -> "list[Subject]":
+    """All variants that could be built, in the target's order of preference."""
+    session, built = request.config.stash[SESSION], []
+    for offer in _edge_study.plan.offers:
+        try:
+            _edge_study.variant(offer.recipe.name)
+        except EdgeError as error:
+            session.say(str(error))
+            continue
+        built.append(session.subject(_edge_study, offer.recipe.name, request.node))
+    if not built:
+        raise UnsupportedError(
+            f"No variant of {_edge_study.model.name} could be built for {_edge_study.run.target.name}."
+        )
+    return built
+
+
+@pytest.fixture
+def edge_choice(request: pytest.FixtureRequest, _edge_study: "Study") -> "Subject":
+    """The recommended variant: found on selection items, judged on confirmation items and fresh samples."""
+    choice = _edge_study.choice
+    return request.config.stash[SESSION].subject(_edge_study, choice.recipe, request.node, is_choice=True)

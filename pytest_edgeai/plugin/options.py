@@ -1,0 +1,49 @@
+"""Options: made from the fields of Settings, read from the command line, else the ini file, else the default."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_edgeai.settings import PATHS, Settings
+
+
+def declare(parser: pytest.Parser) -> None:
+    """A flag and an ini key for every field."""
+    group = parser.getgroup("edgeai", "optimized variants of a model, measured and judged")
+    for field in dataclasses.fields(Settings):
+        flag, key, text = f"--edge-{field.name.replace('_', '-')}", f"edge_{field.name}", field.metadata["help"]
+        if isinstance(field.default, bool):
+            group.addoption(flag, action="store_true", default=None, help=text)
+            parser.addini(key, text, type="bool", default=None)
+        else:
+            converts = float if field.name == "budget" else str
+            choices, metavar = field.metadata["choices"], field.metadata["metavar"]
+            group.addoption(flag, default=None, help=text, type=converts, choices=choices, metavar=metavar)
+            parser.addini(key, text, type="string", default=None)
+
+
+def read(config: pytest.Config) -> Settings:
+    """Raises pytest.UsageError for a value that is not one of the choices or not a number."""
+    return Settings(**{field.name: _value(config, field) for field in dataclasses.fields(Settings)})
+
+
+def _value(config: pytest.Config, field: "dataclasses.Field[Any]") -> Any:
+    key = f"edge_{field.name}"
+    given, base = config.getoption(key), config.invocation_params.dir
+    if given is None:
+        given, base = config.getini(key), config.inipath.parent if config.inipath else config.rootpath
+    if given is None or given == "":
+        given, base = field.default, config.rootpath
+    if given is None or isinstance(given, bool):
+        return given
+    choices = field.metadata["choices"]
+    if choices and given not in choices:
+        raise pytest.UsageError(f"{key} = {given} in the ini file: it must be one of {', '.join(choices)}.")
+    if field.name == "budget":
+        try:
+            return float(given)
+        except ValueError:
+            raise pytest.UsageError(f"{key} = {given} in the ini file: it must be a number of seconds.") from None
+    return str((base / Path(given)).absolute()) if field.name in PATHS else given

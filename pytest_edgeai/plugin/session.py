@@ -1,0 +1,150 @@
+"""The session: the plugin's state in one pytest process, and the run behind it."""
+
+import functools
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_edgeai.plugin import options
+
+if TYPE_CHECKING:
+    from pytest_edgeai.errors import EdgeError
+    from pytest_edgeai.judge.quantities import Claim, Subject
+    from pytest_edgeai.pipeline import Declaration, Run, Study
+    from pytest_edgeai.records import Figure, Outcome, Verdict
+
+GATES = frozenset({"edge_variant", "edge_variants", "edge_choice"})
+"""Fixtures whose users are expected to decide gates."""
+
+
+class EdgeSession:
+    """Made at configuration and cheap; everything else is made when a test needs it."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+        self.settings = options.read(config)
+        self.started = datetime.now(UTC)
+        self.worker_input: dict[str, Any] | None = getattr(config, "workerinput", None)
+        self.verdicts: list[Verdict] = []
+        """Of the running test, in the order in which they were asked for."""
+        self.negated: list[Verdict] = []
+        """Of the running test: proven claims whose assertion failed all the same, because it wanted the opposite."""
+        self.problem: EdgeError | None = None
+        """What stopped the collection of edge tests."""
+
+    @functools.cached_property
+    def folder(self) -> Path:
+        """The run's; the controller of several processes names it."""
+        if self.worker_input is not None:
+            return Path(self.worker_input["edge_folder"])
+        from pytest_edgeai.pipeline import new_run_folder
+
+        return new_run_folder()
+
+    @functools.cached_property
+    def run(self) -> "Run":
+        """Raises EdgeError for an unknown target or a wrong plugin."""
+        from pytest_edgeai.pipeline import Run
+
+        who = self.worker_input["workerid"] if self.worker_input is not None else "main"
+        plugins = [name for names in self.config.hook.pytest_edge_plugins(config=self.config) for name in names or ()]
+        return Run(self.settings, plugins, self.folder, who, self.say)
+
+    @functools.cached_property
+    def models(self) -> dict[str, "Declaration"]:
+        """What ``pytest_edge_models`` of conftests supplies, by name. Not asked before a test needs it."""
+        found: dict[str, Declaration] = {}
+        for models in self.config.hook.pytest_edge_models(config=self.config):
+            for name, arguments in (models or {}).items():
+                found[name] = self._declared(self.config.rootpath, **arguments)
+        return found
+
+    def declaration(self, node: pytest.Item | pytest.Function | Any, name: str | None = None) -> "Declaration | None":
+        """The model of a test: by option, else its marker, else the ini key, else the hook's model called ``name``."""
+        from pytest_edgeai.pipeline import Declaration
+
+        settings, config = self.settings, self.config
+        marker = node.get_closest_marker("edge_model")
+        if marker is not None and not config.getoption("edge_model"):
+            arguments = {**dict(zip(("path",), marker.args, strict=False)), **marker.kwargs}
+            return self._declared(node.path.parent, **arguments)
+        if settings.model:
+            return Declaration(
+                Path(settings.model), Path(settings.dataset) if settings.dataset else None, settings.score
+            )
+        return self.models.get(name) if name else None
+
+    def study(self, declaration: "Declaration | None") -> "Study":
+        """Raises EdgeError."""
+        from pytest_edgeai.errors import UsageError
+
+        if declaration is None:
+            raise UsageError(
+                "No model is declared for this test. Give --edge-model FILE, or mark it: @pytest.mark.edge_model('model.onnx', dataset='items.npz')."
+            )
+        return self.run.study(declaration)
+
+    def subject(self, study: "Study", name: str, node: pytest.Item, *, is_choice: bool = False) -> "Subject":
+        """A variant whose comparisons are registered with the running test."""
+        marker = node.get_closest_marker("edge_rigor")
+        rigor = marker.args[0] if marker and marker.args else self.settings.rigor
+        return study.subject(name, _Listening(study, self), rigor, is_choice=is_choice)
+
+    def say(self, text: str) -> None:
+        """Tell the user about long work, on the terminal where there is one."""
+        reporter = self.config.pluginmanager.get_plugin("terminalreporter")
+        if reporter is None or self.config.get_verbosity() < 0 or self.worker_input is not None:
+            return
+        capture = self.config.pluginmanager.get_plugin("capturemanager")
+        if capture is None:
+            reporter.write_line(f"edgeai: {text}")
+            return
+        with capture.global_and_fixture_disabled():
+            reporter.ensure_newline()
+            reporter.write_line(f"edgeai: {text}")
+
+    def verdict(self, outcome: "Outcome", claim: str, text: str) -> "Verdict":
+        """A verdict on a test that got no further than ``text``."""
+        from pytest_edgeai.records import Verdict
+
+        return Verdict(
+            outcome=outcome,
+            claim=claim,
+            subject="",
+            quantity="",
+            operator="",
+            limit=0,
+            unit="",
+            device=self.run.here,
+            target=self.run.target.name,
+            notes=tuple(text.splitlines()),
+        )
+
+    def _declared(self, folder: Path, path: str, dataset: str | None = None, score: Any = None) -> "Declaration":
+        from pytest_edgeai.pipeline import Declaration
+
+        settings = self.settings
+        items = folder / dataset if dataset else None
+        if self.config.getoption("edge_dataset") and settings.dataset:
+            items = Path(settings.dataset)
+        return Declaration(folder / path, items, self.config.getoption("edge_score") or score or settings.score)
+
+
+class _Listening:
+    """A decider that writes down what it decided. Satisfies :class:`pytest_edgeai.judge.quantities.Decider`."""
+
+    def __init__(self, study: "Study", session: EdgeSession) -> None:
+        self._study, self._session = study, session
+
+    def decide(self, claim: "Claim") -> "Verdict":
+        """As the study does."""
+        verdict = self._study.decide(claim)
+        if verdict not in self._session.verdicts:
+            self._session.verdicts.append(verdict)
+        return verdict
+
+    def figure(self, subject: str, quantity: str) -> "Figure":
+        """As the study does."""
+        return self._study.figure(subject, quantity)

@@ -1,0 +1,132 @@
+"""Protocols: the seams. Whatever has these methods fits; nothing has to inherit."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pytest_edgeai.records import Assessment, Device, EngineDevice, ModelKind, Recipe, Target
+
+Arrays = Mapping[str, NDArray[Any]]
+"""Named arrays: inputs or outputs of one call, batch axis included."""
+
+
+class Runner(Protocol):
+    """A loaded variant: named arrays in, named arrays out. Lives in a worker."""
+
+    def __call__(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
+        """One inference, finished when it returns (asynchronous engines wait)."""
+        ...
+
+    def placement(self) -> dict[str, str]:
+        """What the runtime really uses: ``device``, ``precision``, ``threads``, ``provider``."""
+        ...
+
+
+@runtime_checkable
+class Framework(Protocol):
+    """An engine that builds and runs variants.
+
+    ``name`` is the first part of its recipes' names. ``distributions`` are what must be installed for it, the engine first; their
+    versions are part of every cache key. ``catalogue``, ``baseline`` and ``refusal`` run in the pytest process and import nothing
+    heavy; ``devices``, ``build`` and ``load`` run in a worker.
+    """
+
+    name: str
+    distributions: tuple[str, ...]
+
+    def catalogue(self, target: Target, kind: ModelKind) -> Sequence[Recipe]:
+        """Every recipe that could be asked for: pure, cheap, and the same on every machine."""
+        ...
+
+    def baseline(self, kind: ModelKind) -> Recipe | None:
+        """The recipe of the unoptimized model at source precision, where this engine runs it."""
+        ...
+
+    def refusal(self, recipe: Recipe, assessment: Assessment, device: Device) -> str | None:
+        """Why ``recipe`` makes no sense for this model on this device, in one sentence; ``None`` where it does."""
+        ...
+
+    def reason(self, recipe: Recipe, assessment: Assessment, device: Device) -> str:
+        """Why ``recipe`` is worth trying, in one sentence that names the facts."""
+        ...
+
+    def devices(self) -> Sequence[EngineDevice]:
+        """The devices that the engine itself lists, its CPU included."""
+        ...
+
+    def build(self, recipe: Recipe, model: Path, folder: Path, calibration: Sequence[Arrays]) -> None:
+        """Make the variant of ``model`` in the empty ``folder``. ``calibration``: one mapping an item, batch of one."""
+        ...
+
+    def load(self, recipe: Recipe, folder: Path, threads: int) -> Runner:
+        """Open the variant in ``folder`` for ``threads`` inference threads."""
+        ...
+
+
+@runtime_checkable
+class Metric(Protocol):
+    """A sensor in the worker. Percentiles and intervals are made elsewhere, for every metric alike.
+
+    ``per`` says when it is armed and read: "call" (around every call), "start" (just before loading, until the first call has
+    returned) or "process" (just before loading, until the first few calls have returned).
+    """
+
+    name: str
+    unit: str
+    per: str
+
+    def unsupported(self) -> str | None:
+        """Why this sensor can't be read here, in one sentence; ``None`` where it can."""
+        ...
+
+    def arm(self) -> None:
+        """Start."""
+        ...
+
+    def read(self) -> Mapping[str, float]:
+        """The numbers since ``arm``, by part: ``{"footprint": ..., "peak": ...}``; a metric of one number uses its own name."""
+        ...
+
+
+class Task(Protocol):
+    """Runs one task in a fresh worker process and hands back its answer."""
+
+    def __call__(self, task: str, arguments: Mapping[str, Any], *, subject: str, timeout: float) -> Any:
+        """Raises WorkerError when the process fails, and the task's own EdgeError when the task refuses."""
+        ...
+
+
+class TurnSampler(Protocol):
+    """Two sides that take turns, in pairs of processes."""
+
+    @property
+    def pairs(self) -> int:
+        """How many pairs of processes there are."""
+        ...
+
+    def round(self, pair: int) -> float:
+        """One more round of this pair, in random order: ln(baseline's seconds a call / variant's seconds a call)."""
+        ...
+
+    def seconds(self) -> float:
+        """Spent on sampling so far."""
+        ...
+
+
+class SeriesSampler(Protocol):
+    """One variant, alone."""
+
+    def more(self, count: int) -> NDArray[np.float64]:
+        """``count`` more samples, one a call, in the order they were taken."""
+        ...
+
+    def canary(self) -> NDArray[np.float64]:
+        """Seconds of a constant piece of work, done between the samples so far."""
+        ...
+
+    def seconds(self) -> float:
+        """Spent on sampling so far."""
+        ...

@@ -1,0 +1,422 @@
+"""Records: the frozen facts that the stages hand to each other, and that reach the disk and the wire.
+
+Units are base units (seconds, bytes, ratios) unless a field says otherwise. Digests are lower-case SHA-256 hex.
+"""
+
+import enum
+import hashlib
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from pytest_edgeai.errors import Undecided
+from pytest_edgeai.units import show
+
+SCHEMA = 1
+"""Version of what is written to disk; part of every cache key and of ``results.json``."""
+
+ModelKind = Literal["onnx"]
+"""What form a model's source has."""
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """A frozen record; equal when all fields are equal."""
+
+
+# Where it will run -----------------------------------------------------------------------------------------------------------
+
+
+class EngineDevice(Record, frozen=True, kw_only=True):
+    """One device as a framework lists it."""
+
+    name: str
+    """The framework's own name: ``CPU``, ``GPU.0``, ``CPUExecutionProvider``."""
+    title: str = ""
+    """The full name, where the framework tells it."""
+    capabilities: tuple[str, ...] = ()
+    """What the framework says the device can do, lower case: ``bf16``, ``int8``, ``fp16``."""
+
+
+class Device(Record, frozen=True, kw_only=True):
+    """A machine that is really there, as detected."""
+
+    name: str
+    """Short and stable, for verdicts and file names: ``intel-xeon-2c``."""
+    system: str
+    """``linux``, ``darwin``, ``windows``, ``android``, ``ios``."""
+    architecture: str
+    """``x86_64``, ``arm64``, ..."""
+    vendor: str
+    """Of the CPU: ``intel``, ``amd``, ``apple``, ``arm``, ``generic``."""
+    cpu: str
+    """The CPU's brand string."""
+    features: tuple[str, ...]
+    """The instruction-set extensions that matter to inference, sorted: ``avx2``, ``avx512_vnni``, ``asimddp``."""
+    cores: int
+    """Usable by this process."""
+    memory_bytes: int
+    accelerators: tuple[str, ...] = ()
+    """Beside the CPU, as ``gpu:NVIDIA H100``, ``npu:Intel AI Boost``."""
+    engines: dict[str, tuple[EngineDevice, ...]] = {}
+    """Framework name -> the devices that it lists. Filled by :func:`pytest_edgeai.pipeline` in a worker; empty until then."""
+    environment: dict[str, str] = {}
+    """Facts that explain noise: ``governor``, ``virtualisation``, ``kernel``, ``python``; absent where not readable."""
+
+
+class Limits(Record, frozen=True, kw_only=True):
+    """What a target demands of a variant. ``None``: no limit."""
+
+    accuracy_kept: float = 0.95
+    """The least share of the reference's accuracy."""
+    speedup: float = 2.0
+    """The least speed-up over the baseline."""
+    memory: float = 0.5
+    """The largest share of the baseline's own footprint."""
+    package_bytes: int | None = None
+    memory_bytes: int | None = None
+    power_watts: float | None = None
+    offline: bool = False
+    """The device has no network when it runs."""
+
+
+class Hardware(Record, frozen=True, kw_only=True):
+    """Which devices are of a target: every field that is not empty must match."""
+
+    architectures: tuple[str, ...] = ()
+    vendors: tuple[str, ...] = ()
+    systems: tuple[str, ...] = ()
+    accelerators: tuple[str, ...] = ()
+    """Prefixes of :attr:`Device.accelerators`, one of which must be there: ``gpu:nvidia``, ``tpu``."""
+
+
+class Target(Record, frozen=True, kw_only=True):
+    """The class of hardware that is deployed to."""
+
+    name: str
+    title: str
+    frameworks: tuple[str, ...]
+    """In order of preference for tensor models: an order and a tie-break, never a filter."""
+    language_frameworks: tuple[str, ...] = ()
+    """The same for language models, where it differs."""
+    hardware: Hardware = Hardware()
+    stand_in: Hardware | None = None
+    """Devices that run the same instruction set and may stand in for this target when the user says so."""
+    specificity: int = 0
+    """``auto`` takes the target with the greatest one that this device is of."""
+    limits: Limits = Limits()
+    remarks: tuple[str, ...] = ()
+    """Sentences to show whenever this target is used."""
+
+
+# What it is made of ----------------------------------------------------------------------------------------------------------
+
+
+class Model(Record, frozen=True, kw_only=True):
+    """The source of a model."""
+
+    name: str
+    """For people: the file's stem."""
+    path: str
+    kind: ModelKind
+    digest: str
+    """Of the bytes of every file that makes up the model."""
+
+
+class TensorSpec(Record, frozen=True, kw_only=True):
+    """One input or output."""
+
+    name: str
+    dtype: str
+    """A numpy dtype name: ``float32``."""
+    shape: tuple[int | str, ...]
+    """A string is a dynamic axis' name."""
+
+
+class Quantizable(Record, frozen=True, kw_only=True):
+    """Whether a model can be brought to a precision, and why."""
+
+    possible: bool
+    reason: str
+
+
+class Assessment(Record, frozen=True, kw_only=True):
+    """What is known of a model before it is optimized, read without any runtime."""
+
+    digest: str
+    bytes: int
+    parameters: int
+    macs: int | None
+    """Multiply-accumulates a call at batch 1, of convolutions and matrix products; ``None`` where shapes are not known."""
+    architecture: str
+    """``convolutional``, ``transformer``, ``recurrent`` or ``dense``."""
+    ops: dict[str, int]
+    """Operator type -> how many, most frequent first."""
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    opset: int
+    producer: str = ""
+    weight_dtypes: tuple[str, ...] = ()
+    precisions: dict[str, Quantizable] = {}
+    """``fp16``, ``bf16``, ``int8-static``, ``int8-dynamic`` -> whether it makes sense."""
+
+    @property
+    def dynamic_axes(self) -> tuple[str, ...]:
+        """Names of the axes without a fixed size, in the order of the inputs."""
+        return tuple(dict.fromkeys(axis for spec in self.inputs for axis in spec.shape if isinstance(axis, str)))
+
+
+class Recipe(Record, frozen=True, kw_only=True):
+    """How a variant is made. It is data, and part of the variant's identity."""
+
+    framework: str
+    precision: str
+    """``fp32``, ``fp16``, ``bf16``, ``int8``, ..."""
+    method: str = ""
+    """What tells apart recipes of one precision: ``static``, ``dynamic``."""
+    options: dict[str, str | int | float | bool] = {}
+    calibrated: bool = False
+    """Whether building needs calibration items."""
+    needs: tuple[str, ...] = ()
+    """Instruction-set extensions of which one must be there for this recipe to be fast; empty: any CPU will do."""
+
+    @property
+    def name(self) -> str:
+        """``onnxruntime-int8-static``."""
+        return "-".join(part for part in (self.framework, self.precision, self.method) if part)
+
+
+class Offer(Record, frozen=True, kw_only=True):
+    """A recipe that will be built, and why."""
+
+    recipe: Recipe
+    reason: str
+
+
+class Refusal(Record, frozen=True, kw_only=True):
+    """A recipe that will not be built, and why."""
+
+    recipe: str
+    reason: str
+
+
+class Plan(Record, frozen=True, kw_only=True):
+    """What will be built and measured for a model, a target and a device; in order of preference."""
+
+    model: str
+    target: str
+    baseline: Recipe
+    offers: tuple[Offer, ...]
+    refusals: tuple[Refusal, ...]
+
+
+class Variant(Record, frozen=True, kw_only=True):
+    """The artifact that a recipe made of a model."""
+
+    recipe: Recipe
+    model_digest: str
+    key: str
+    """Digest of everything that went in: model, recipe, framework versions, calibration items, schema."""
+    folder: str
+    """Where the artifact lies; read-only by convention."""
+    files: dict[str, str]
+    """Path inside ``folder`` -> digest."""
+    bytes: int
+    """Of the artifact's files: what would be shipped."""
+    versions: dict[str, str]
+    """Distribution -> version that built it."""
+    build_seconds: float
+
+    @property
+    def name(self) -> str:
+        """The recipe's name."""
+        return self.recipe.name
+
+
+# What was observed -----------------------------------------------------------------------------------------------------------
+
+
+class Measurement(Record, frozen=True, kw_only=True):
+    """Raw samples of one series, never only a summary."""
+
+    subject: str
+    """Variant name, or ``variant/baseline`` for a series measured in turns."""
+    metric: str
+    unit: str
+    plan: str
+    """How it was sampled: ``turns``, ``solo``, ``process`` or ``items``."""
+    phase: str
+    """``screening`` or ``gate``."""
+    samples: dict[str, list[float]]
+    """Column name -> one number a sample; columns have equal lengths."""
+    seconds: float
+    """Spent on sampling, without starting workers or waiting for the host's lock."""
+    processes: int
+    noise: dict[str, float] = {}
+    """What the machine did meanwhile: load, pressure, involuntary switches, canary."""
+
+
+class Figure(Record, frozen=True, kw_only=True):
+    """A summary of samples with its uncertainty, for reports and ``.estimate``."""
+
+    estimate: float
+    low: float
+    high: float
+    unit: str
+    confidence: float
+    """Of the interval, both sides together; 1 for what is known exactly."""
+    n: int
+    method: str
+
+
+class Outcome(enum.StrEnum):
+    """What a gate came to. Only what is proven is PASS."""
+
+    PASS = "PASS"  # noqa: S105 - not a password
+    FAIL = "FAIL"
+    INCONCLUSIVE = "INCONCLUSIVE"
+    ERROR = "ERROR"
+    UNSUPPORTED = "UNSUPPORTED"
+
+
+class Verdict(Record, frozen=True, kw_only=True):
+    """The frozen result of one comparison, with its evidence.
+
+    PASS is true and FAIL is false; asking an INCONCLUSIVE, ERROR or UNSUPPORTED verdict for its truth value raises
+    :class:`~pytest_edgeai.errors.Undecided`, which the plugin turns into the matching pytest outcome.
+    """
+
+    outcome: Outcome
+    claim: str
+    """``openvino-int8 speedup >= 2``."""
+    subject: str
+    quantity: str
+    operator: str
+    limit: float
+    unit: str
+    device: str
+    target: str
+    model: str = ""
+    estimate: float | None = None
+    low: float | None = None
+    high: float | None = None
+    confidence: float | None = None
+    """One-sided, of each of ``low`` and ``high``; 1 for what is known exactly, ``None`` for the range that was seen."""
+    method: str = ""
+    spent: str = ""
+    """``3 process pairs, 118 rounds, 0.9 s``."""
+    seconds: float = 0.0
+    """Of sampling."""
+    notes: tuple[str, ...] = ()
+    """Sentences: the reason, facts that explain it, what to do next."""
+
+    def __bool__(self) -> bool:
+        if self.outcome in (Outcome.PASS, Outcome.FAIL):
+            return self.outcome is Outcome.PASS
+        raise Undecided(self)
+
+    def lines(self) -> list[str]:
+        """The verdict for people: at most seven lines."""
+        text = [f"{self.claim}: {self.outcome} on {self.device}"]
+        if self.estimate is not None:
+            measured = f"  measured {show(self.estimate, self.unit)}"
+            details = []
+            if self.low is not None and self.high is not None and self.confidence != 1:
+                name = "range" if self.confidence is None else f"{100 * self.confidence:g} % bound"
+                details.append(f"{name} {show(self.low, self.unit)} .. {show(self.high, self.unit)}")
+            details += [self.spent] if self.spent else []
+            text.append(measured + (f" ({'; '.join(details)})" if details else ""))
+        return text + [f"  {note}" for note in self.notes][: 7 - len(text)]
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines())
+
+
+class Choice(Record, frozen=True, kw_only=True):
+    """The recommended variant, and how it was found."""
+
+    recipe: str
+    meets_limits: bool
+    reason: str
+    breaks: tuple[str, ...] = ()
+    """The target's limits that its screening estimates break."""
+
+
+# What a run came to ----------------------------------------------------------------------------------------------------------
+
+
+class VariantResult(Record, frozen=True, kw_only=True):
+    """One variant in the results: what it is, and what was measured."""
+
+    name: str
+    framework: str
+    precision: str
+    role: Literal["baseline", "variant"]
+    state: Literal["built", "cached", "failed"]
+    reason: str = ""
+    """Why the plan has it; for ``failed``, the error."""
+    bytes: int | None = None
+    build_seconds: float | None = None
+    key: str = ""
+    placement: dict[str, str] = {}
+    """What the runtime says it really used: provider, device, precision, threads."""
+    figures: dict[str, Figure] = {}
+    """``latency.p50``, ``speedup``, ``memory.footprint``, ``memory.peak``, ``cold_start``, ``size``, ``accuracy``, ..."""
+
+
+class GateResult(Record, frozen=True, kw_only=True):
+    """A verdict and the test that asked for it."""
+
+    test: str
+    verdict: Verdict
+
+
+class ModelResult(Record, frozen=True, kw_only=True):
+    """All that was found for one model."""
+
+    model: Model
+    score: str
+    """How items are scored; empty without data."""
+    items: dict[str, int]
+    """``calibration``, ``selection``, ``confirmation`` -> how many items."""
+    assessment: Assessment | None
+    refusals: tuple[Refusal, ...]
+    variants: tuple[VariantResult, ...]
+    choice: Choice | None
+    measurements: tuple[Measurement, ...]
+
+
+class Results(Record, frozen=True, kw_only=True):
+    """``results.json``: everything a run found out."""
+
+    schema: int
+    tool: str
+    """Version of pytest-edgeai."""
+    run: str
+    release: str
+    started: str
+    """ISO 8601, UTC."""
+    seconds: float
+    command: str
+    target: Target
+    device: Device
+    standing: Literal["native", "stand-in", "foreign"]
+    """What the device is to the target."""
+    versions: dict[str, str]
+    settings: dict[str, Any]
+    models: tuple[ModelResult, ...]
+    gates: tuple[GateResult, ...]
+
+
+# Digests ---------------------------------------------------------------------------------------------------------------------
+
+
+def digest_of(value: Any) -> str:
+    """Digest of plain data or of a record: SHA-256 of its JSON with sorted keys."""
+    return hashlib.sha256(msgspec.json.encode(value, order="sorted")).hexdigest()
+
+
+def digest_of_file(path: Path) -> str:
+    """Digest of a file's bytes."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,114 @@
+"""The registry: finds frameworks, metrics and targets. Built-ins come first, then entry points, then what conftests name; all
+through the same hooks."""
+
+import importlib
+import importlib.metadata
+import inspect
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import pluggy
+
+from pytest_edgeai.errors import PluginError, UsageError, unknown
+from pytest_edgeai.hookspecs import PROJECT, PluginHooks
+from pytest_edgeai.protocols import Framework, Metric
+from pytest_edgeai.records import Target
+
+BUILT_IN = (
+    "pytest_edgeai.targets.builtin",
+    "pytest_edgeai.frameworks.onnxruntime",
+    "pytest_edgeai.frameworks.openvino",
+    "pytest_edgeai.metrics.latency",
+    "pytest_edgeai.metrics.cold_start",
+    "pytest_edgeai.metrics.memory",
+)
+ENTRY_POINTS = "pytest_edgeai"
+
+
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """What was found, by name."""
+
+    modules: tuple[str, ...]
+    """Dotted names of every plugin module; a worker that loads them finds the same."""
+    frameworks: dict[str, Framework]
+    metrics: dict[str, Metric]
+    targets: dict[str, Target]
+
+    def framework(self, name: str) -> Framework:
+        """Raises UsageError with a guess when there is none of this name."""
+        if name not in self.frameworks:
+            raise UsageError(unknown("framework", name, self.frameworks))
+        return self.frameworks[name]
+
+    def target(self, name: str) -> Target:
+        """Raises UsageError with a guess when there is none of this name."""
+        if name not in self.targets:
+            raise UsageError(unknown("target", name, [*self.targets, "auto"]))
+        return self.targets[name]
+
+
+def find(extra: Iterable[str] = ()) -> Registry:
+    """Built-ins, entry points, then the modules named in ``extra``. Raises PluginError."""
+    entries = (entry.value for entry in importlib.metadata.entry_points(group=ENTRY_POINTS))
+    return load(list(dict.fromkeys([*BUILT_IN, *entries, *extra])))
+
+
+def load(modules: Sequence[str]) -> Registry:
+    """Register exactly these plugin modules. Raises PluginError, naming the plugin, when one is wrong."""
+    manager = pluggy.PluginManager(PROJECT)
+    manager.add_hookspecs(PluginHooks)
+    for name in modules:
+        try:
+            manager.register(importlib.import_module(name), name=name)
+        except (ImportError, SyntaxError, pluggy.PluginValidationError) as error:
+            raise PluginError(f"The plugin module '{name}' can't be loaded: {type(error).__name__}: {error}") from error
+    return Registry(
+        modules=tuple(modules),
+        frameworks=_collect(manager.hook.edge_frameworks, "framework", lambda found: isinstance(found, Framework)),
+        metrics=_collect(manager.hook.edge_metrics, "metric", lambda found: isinstance(found, Metric)),
+        targets=_collect(manager.hook.edge_targets, "target", lambda found: isinstance(found, Target)),
+    )
+
+
+def versions(framework: Framework) -> dict[str, str] | None:
+    """Distribution -> installed version; ``None`` when one of them is not installed. Imports nothing."""
+    try:
+        return {name: importlib.metadata.version(name) for name in framework.distributions}
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _collect(hook: pluggy.HookCaller, what: str, fits: Callable[[Any], bool]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    owner: dict[str, str] = {}
+    for implementation in reversed(hook.get_hookimpls()):
+        plugin = implementation.plugin_name
+        try:
+            things: list[Any] = list(cast("Iterable[Any]", implementation.function()))
+        except Exception as error:  # a plugin's own, whatever it is
+            raise PluginError(
+                f"The plugin '{plugin}' failed in {hook.name}: {type(error).__name__}: {error}"
+            ) from error
+        for thing in things:
+            if not fits(thing):
+                raise PluginError(f"The plugin '{plugin}' gave {thing!r} as a {what}, but {_lack(what, thing)}.")
+            if thing.name in found:
+                raise PluginError(
+                    f"Two plugins bring a {what} named '{thing.name}': '{owner[thing.name]}' and '{plugin}'."
+                )
+            found[thing.name], owner[thing.name] = thing, plugin
+    # Registration order would show who was found first; names are equal on every machine.
+    return dict(sorted(found.items()))
+
+
+def _lack(what: str, thing: object) -> str:
+    protocol = {"framework": Framework, "metric": Metric}.get(what)
+    if protocol is None:
+        return "it is not a pytest_edgeai.records.Target"
+    needed = [
+        *inspect.get_annotations(protocol),
+        *(n for n, f in vars(protocol).items() if inspect.isfunction(f) and n[0] != "_"),
+    ]
+    return f"it lacks {', '.join(name for name in needed if not hasattr(thing, name))}"

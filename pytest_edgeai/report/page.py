@@ -1,0 +1,474 @@
+"""Page: the report as one HTML file that opens anywhere, offline, and runs no script but its own."""
+
+import base64
+import dataclasses
+import datetime
+import functools
+import gzip
+import hashlib
+import math
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pytest_edgeai.records import (
+    Figure,
+    GateResult,
+    Limits,
+    ModelResult,
+    Outcome,
+    Results,
+    TensorSpec,
+    VariantResult,
+    Verdict,
+)
+from pytest_edgeai.report.advice import ORDER, Advice, advise, counts
+from pytest_edgeai.report.charts import COSTS, SERIES, SYMBOLS, Chart, charts, fronts
+from pytest_edgeai.report.figures import bare_interval, figure, interval, shown, span, uncertain
+from pytest_edgeai.report.text import cause, plain
+from pytest_edgeai.units import show
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+SHOWN = 2000
+"""At most so many verdicts are on the page, those that need attention first; ``results.json`` has all of them."""
+
+NAMED = 8
+"""At most so many failures of a kind are named on the first screen."""
+
+_SIGNS = {
+    Outcome.PASS: "✓",
+    Outcome.FAIL: "✗",
+    Outcome.INCONCLUSIVE: "?",
+    Outcome.ERROR: "!",
+    Outcome.UNSUPPORTED: "–",
+}
+
+_COLUMNS = (
+    ("size", "Size"),
+    ("latency.p50", "Latency p50"),
+    ("latency.p95", "Latency p95"),
+    ("speedup", "Speed-up"),
+    ("memory.footprint", "Own memory"),
+    ("memory.peak", "Peak memory"),
+    ("cold_start", "Cold start"),
+    ("accuracy", "Accuracy"),
+)
+"""Figures in the table of variants."""
+
+_TILES = (
+    ("speedup", "Speed-up"),
+    ("latency.p50", "Latency (p50)"),
+    ("memory.footprint", "Own memory"),
+    ("size", "Size"),
+    ("accuracy", "Accuracy"),
+)
+"""Figures of the choice on the first screen."""
+
+
+def render(results: Results) -> str:
+    """The report. Equal results make equal pages."""
+    environment = _environment()
+    style, script = (_source(environment, name) for name in ("style.css", "page.js"))
+    library, library_hash = _plotly()
+    series = _series(results)
+    views = [_model_view(results, model, number, series) for number, model in enumerate(results.models, 1)]
+    drawn = {f"chart-{view.number}-{c.key}": c.data for view in views for c in view.charts if c.data}
+    verdicts, hidden = _verdicts(results.gates)
+    found = counts(results.gates)
+    return environment.get_template("index.html.j2").render(
+        results=results,
+        title=_title(results, views),
+        models=views,
+        counts=found,
+        groups=_grouped(verdicts),
+        hidden=hidden,
+        attention=_attention(verdicts, found),
+        broken=[
+            (model.model.name, variant)
+            for model in results.models
+            for variant in model.variants
+            if variant.state == "failed"
+        ],
+        columns=_COLUMNS,
+        costs=COSTS,
+        legend=[
+            (framework, number % SERIES, SYMBOLS[number % len(SYMBOLS)])
+            for framework, number in series.items()
+            if any(variant.framework == framework for model in results.models for variant in model.variants)
+        ],
+        confidences=_confidences(results),
+        limits=_limits(results.target.limits),
+        signs=_SIGNS,
+        drawn=drawn,
+        style=style,
+        script=script,
+        library=library if drawn else "",
+        policy="; ".join(
+            (
+                "default-src 'none'",
+                f"script-src '{_hash(script)}' '{library_hash}'",
+                "style-src 'unsafe-inline'",  # Plotly sets style attributes
+                "img-src data: blob:",  # a chart saved as a picture
+                "base-uri 'none'",
+                "form-action 'none'",
+            )
+        ),
+    )
+
+
+# Parts that are alike on every page -------------------------------------------------------------------------------------------
+
+
+def _environment() -> "Environment":
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("pytest_edgeai.report", "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        finalize=_finalized,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {
+        "plain": plain,
+        "cause": cause,
+        "name": functools.partial(plain, limit=80),
+        "sentence": functools.partial(plain, limit=600),
+        "show": shown,
+        "duration": _duration,
+        "moment": _moment,
+        "spec": _spec,
+    }
+    return environment
+
+
+def _finalized(value: Any) -> Any:
+    """What every expression of a template goes through: no text gets onto the page with characters that act."""
+    import markupsafe
+
+    return plain(value, 4000) if isinstance(value, str) and not isinstance(value, markupsafe.Markup) else value
+
+
+def _source(environment: "Environment", name: str) -> Any:
+    """A template's text as it is, with the line ends that an HTML parser makes of it: its hash depends on them."""
+    import markupsafe
+
+    assert environment.loader is not None
+    text, _, _ = environment.loader.get_source(environment, name)
+    return markupsafe.Markup(text.replace("\r\n", "\n"))  # noqa: S704 - our own file
+
+
+@functools.cache
+def _plotly() -> tuple[Any, str]:
+    """Plotly's script, compressed (a page of 2 MB instead of 5), and the hash by which the policy lets it run."""
+    import markupsafe
+    from plotly.offline import get_plotlyjs
+
+    source: str = get_plotlyjs()
+    packed = base64.b64encode(gzip.compress(source.encode(), 9, mtime=0)).decode("ascii")
+    return markupsafe.Markup(packed), _hash(source)  # noqa: S704 - base64
+
+
+def _hash(script: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+
+
+# The models ------------------------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One number of a table."""
+
+    text: str
+    detail: str = ""
+    """The interval."""
+    sort: str = ""
+    """Empty sorts last."""
+    hint: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One variant in the table."""
+
+    variant: VariantResult
+    badge: str
+    series: int
+    shape: str
+    cells: tuple[Cell, ...]
+    fronts: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Tile:
+    """One number on the first screen."""
+
+    title: str
+    text: str
+    details: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelView:
+    """One model on the page."""
+
+    number: int
+    result: ModelResult
+    advice: Advice
+    tiles: tuple[Tile, ...]
+    charts: tuple[Chart, ...]
+    rows: tuple[Row, ...]
+
+
+def _model_view(results: Results, model: ModelResult, number: int, series: dict[str, int]) -> ModelView:
+    advice = advise(results, model)
+    best = fronts(model)
+    return ModelView(
+        number=number,
+        result=model,
+        advice=advice,
+        tiles=_tiles(model),
+        charts=charts(model, series),
+        rows=tuple(
+            Row(
+                variant,
+                _badge(model, variant),
+                series[variant.framework] % SERIES,
+                SYMBOLS[series[variant.framework] % len(SYMBOLS)],
+                _cells(variant),
+                best.get(variant.name, ()),
+            )
+            for variant in model.variants
+        ),
+    )
+
+
+def _series(results: Results) -> dict[str, int]:
+    """A number for each framework: the target's order first, so that colours stay the same from release to release."""
+    target = results.target
+    others = sorted({variant.framework for model in results.models for variant in model.variants})
+    names = dict.fromkeys((*target.frameworks, *target.language_frameworks, *others))
+    return {name: number for number, name in enumerate(names)}
+
+
+def _badge(model: ModelResult, variant: VariantResult) -> str:
+    if variant.role == "baseline":
+        return "baseline"
+    if model.choice is not None and model.choice.recipe == variant.name:
+        return "choice" if model.choice.meets_limits else "nearest"
+    return ""
+
+
+def _cells(variant: VariantResult) -> tuple[Cell, ...]:
+    return tuple(_cell(figure(variant, name)) for name, _ in _COLUMNS)
+
+
+def _cell(found: Figure | None) -> Cell:
+    if found is None:
+        return Cell("")
+    parts = [f"{100 * found.confidence:g} % interval"] if uncertain(found) else []
+    parts += [f"{found.n} samples"] if found.n > 1 else []
+    parts += [plain(found.method, 80)] if found.method else []
+    return Cell(_shown(found), bare_interval(found), repr(found.estimate), ", ".join(parts))
+
+
+def _shown(found: Figure) -> str:
+    return shown(found.estimate, found.unit)
+
+
+def _tiles(model: ModelResult) -> tuple[Tile, ...]:
+    choice = next((v for v in model.variants if _badge(model, v) in ("choice", "nearest")), None)
+    if choice is None:
+        return ()
+    baseline = next((v for v in model.variants if v.role == "baseline"), None)
+    tiles = []
+    for name, title in _TILES:
+        found = figure(choice, name)
+        if found is None:
+            continue
+        against = figure(baseline, name) if baseline is not None and name != "speedup" else None
+        details = [interval(found)] if uncertain(found) else []
+        details += [f"baseline {_shown(against)}"] if against is not None else []
+        tiles.append(Tile(title, _shown(found), tuple(details)))
+    return tuple(tiles)
+
+
+def _title(results: Results, views: Sequence[ModelView]) -> str:
+    if len(views) == 1:
+        return f"{plain(views[0].result.model.name, 60)}: {views[0].advice.headline}"
+    return f"{len(views) or 'No'} models for {plain(results.target.title, 60)}"
+
+
+# The verdicts ----------------------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Strip:
+    """Where the bounds lie to the limit, each from 0 (left) to 100 (right)."""
+
+    low: float
+    high: float
+    estimate: float
+    limit: float
+    holds: tuple[float, float]
+    """The side on which the claim is true."""
+
+
+@dataclasses.dataclass(frozen=True)
+class VerdictView:
+    """One verdict on the page."""
+
+    number: int
+    test: str
+    verdict: Verdict
+    lines: tuple[str, ...]
+    measured: str
+    asked: str
+    bounds: str
+    open: bool
+    strip: Strip | None
+
+
+def _verdicts(gates: Sequence[GateResult]) -> tuple[list[VerdictView], int]:
+    """Those to show, in the run's order, and how many are left out."""
+    numbered = list(enumerate(gates, 1))
+    urgent = sorted(numbered, key=lambda pair: ORDER.index(pair[1].verdict.outcome))[:SHOWN]
+    return [_verdict(*pair) for pair in sorted(urgent, key=lambda pair: pair[0])], len(numbered) - len(urgent)
+
+
+def _verdict(number: int, gate: GateResult) -> VerdictView:
+    verdict = gate.verdict
+    lines = verdict.lines()
+    said = len(lines) - 1 - (verdict.estimate is not None)
+    lines += [f"  {note}" for note in verdict.notes[said:]]
+    bounds = ""
+    if verdict.low is not None and verdict.high is not None and verdict.low != verdict.high:
+        bounds = span(verdict.low, verdict.high, verdict.unit)
+        if verdict.confidence is not None and verdict.confidence < 1:
+            bounds += f" (each bound holds at {100 * verdict.confidence:g} %)"
+    return VerdictView(
+        number=number,
+        test=gate.test,
+        verdict=verdict,
+        lines=tuple(part for line in lines for part in line.split("\n"))[:60],
+        measured=shown(verdict.estimate, verdict.unit) if verdict.estimate is not None else "",
+        asked=f"{plain(verdict.operator, 4)} {shown(verdict.limit, verdict.unit)}",
+        bounds=bounds,
+        open=verdict.outcome in (Outcome.FAIL, Outcome.ERROR, Outcome.INCONCLUSIVE),
+        strip=_strip(verdict),
+    )
+
+
+def _strip(verdict: Verdict) -> Strip | None:
+    estimate = verdict.estimate
+    if estimate is None:
+        return None
+    low = estimate if verdict.low is None else verdict.low
+    high = estimate if verdict.high is None else verdict.high
+    ends = (low, high, estimate, verdict.limit)
+    if not all(map(math.isfinite, ends)):
+        return None
+    start, width = min(ends), max(ends) - min(ends)
+    if not width > 0 or not math.isfinite(width):
+        return None
+
+    def place(value: float) -> float:
+        return round(12 + 76 * (value - start) / width, 2)
+
+    limit = place(verdict.limit)
+    holds = {"<": (0.0, limit), "<=": (0.0, limit), ">": (limit, 100.0), ">=": (limit, 100.0)}
+    if verdict.operator not in holds:
+        return None
+    return Strip(place(low), place(high), place(estimate), limit, holds[verdict.operator])
+
+
+def _grouped(verdicts: Iterable[VerdictView]) -> list[tuple[str, list[VerdictView]]]:
+    """By test function: the parameters say what each claim says again."""
+    groups: dict[str, list[VerdictView]] = {}
+    for view in verdicts:
+        groups.setdefault(_function(view.test), []).append(view)
+    return list(groups.items())
+
+
+def _function(test: str) -> str:
+    """``test_gates.py::test_is_fast`` of ``test_gates.py::test_is_fast[openvino-int8]``."""
+    file, colons, name = test.partition("::")
+    return file + colons + name.partition("[")[0] if colons else test
+
+
+def _attention(
+    verdicts: Sequence[VerdictView], count: dict[Outcome, int]
+) -> list[tuple[Outcome, list[VerdictView], int]]:
+    """FAIL, ERROR and INCONCLUSIVE: the first few of each, and how many more there are."""
+    named = []
+    for outcome in ORDER[:3]:
+        if count[outcome]:
+            views = [view for view in verdicts if view.verdict.outcome is outcome][:NAMED]
+            named.append((outcome, views, count[outcome] - len(views)))
+    return named
+
+
+# Facts -----------------------------------------------------------------------------------------------------------------------
+
+
+def _confidences(results: Results) -> tuple[str, str]:
+    """Of the intervals of figures, and of the bounds of verdicts: ``99 %``, ``95 % to 99 %``, or nothing."""
+    figures = {
+        found.confidence
+        for model in results.models
+        for variant in model.variants
+        for found in variant.figures.values()
+        if uncertain(found)
+    }
+    verdicts = {
+        gate.verdict.confidence
+        for gate in results.gates
+        if gate.verdict.confidence is not None and gate.verdict.confidence < 1
+    }
+    return _extent(figures), _extent(verdicts)
+
+
+def _extent(values: set[float]) -> str:
+    ends = sorted(value for value in values if math.isfinite(value))
+    texts = dict.fromkeys(f"{100 * value:g} %" for value in (*ends[:1], *ends[-1:]))
+    return " to ".join(texts)
+
+
+def _limits(limits: Limits) -> list[tuple[str, str]]:
+    found = [
+        ("Accuracy", f"at least {100 * limits.accuracy_kept:g} % of the reference's"),
+        ("Speed", f"at least {show(limits.speedup, 'x')} the baseline's"),
+        ("Own memory", f"at most {100 * limits.memory:g} % of the baseline's"),
+    ]
+    found += [("Package", f"at most {show(limits.package_bytes, 'bytes')}")] if limits.package_bytes else []
+    found += [("Memory", f"at most {show(limits.memory_bytes, 'bytes')}")] if limits.memory_bytes else []
+    found += [("Power", f"at most {show(limits.power_watts, 'W')}")] if limits.power_watts else []
+    return found + ([("Network", "none while it runs")] if limits.offline else [])
+
+
+def _moment(text: str) -> str:
+    """``2026-11-23 14:03 UTC``; anything else as it is."""
+    try:
+        moment = datetime.datetime.fromisoformat(text)
+    except ValueError:
+        return text
+    if moment.tzinfo is not None:
+        moment = moment.astimezone(datetime.UTC)
+    return f"{moment:%Y-%m-%d %H:%M} UTC"
+
+
+def _duration(seconds: float) -> str:
+    if not math.isfinite(seconds) or seconds < 60:
+        return show(seconds, "s")
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def _spec(spec: TensorSpec) -> str:
+    shape = " × ".join(plain(axis, 24) for axis in spec.shape)  # noqa: RUF001
+    return f"{plain(spec.name, 40)}: {plain(spec.dtype, 16)}, {shape or 'scalar'}"

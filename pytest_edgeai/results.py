@@ -1,0 +1,120 @@
+"""Results: what the processes of a run wrote into its journal, put together."""
+
+import importlib.metadata
+import platform
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from pytest_edgeai import registry
+from pytest_edgeai.journal import read
+from pytest_edgeai.records import (
+    SCHEMA,
+    Choice,
+    Device,
+    Figure,
+    GateResult,
+    Measurement,
+    ModelResult,
+    Results,
+    Target,
+    VariantResult,
+)
+from pytest_edgeai.registry import Registry
+from pytest_edgeai.settings import Settings
+
+
+class _Findings:
+    """What the journal says about one model."""
+
+    def __init__(self) -> None:
+        self.header: ModelResult | None = None
+        self.variants: dict[str, VariantResult] = {}
+        self.figures: dict[str, dict[str, Figure]] = {}
+        self.placements: dict[str, dict[str, str]] = {}
+        self.measurements: list[Measurement] = []
+        self.choice: Choice | None = None
+
+    def add(self, kind: str, fact: Any) -> None:
+        match kind:
+            case "study":
+                self.header = msgspec.convert(fact, ModelResult)
+            case "variant":
+                found = msgspec.convert(fact, VariantResult)
+                seen = self.variants.get(found.name)
+                # With several processes one builds a variant and the others find it in the cache.
+                if seen is None or found.state == "failed" or seen.state == "cached":
+                    self.variants[found.name] = found
+            case "figure":
+                self.figures.setdefault(fact["variant"], {})[fact["quantity"]] = msgspec.convert(fact["figure"], Figure)
+            case "placement":
+                self.placements[fact["variant"]] = fact["placement"]
+            case "measurement":
+                self.measurements.append(msgspec.convert(fact, Measurement))
+            case "choice":
+                self.choice = msgspec.convert(fact, Choice)
+            case _:
+                raise ValueError(f"The journal has a fact of an unknown kind: {kind}.")
+
+    def result(self, header: ModelResult) -> ModelResult:
+        variants = (
+            msgspec.structs.replace(
+                variant, figures=self.figures.get(name, {}), placement=self.placements.get(name, {})
+            )
+            for name, variant in self.variants.items()
+        )
+        return msgspec.structs.replace(
+            header, variants=tuple(variants), choice=self.choice, measurements=tuple(self.measurements)
+        )
+
+
+def gather(
+    folder: Path,
+    *,
+    settings: Settings,
+    registry_: Registry,
+    target: Target,
+    device: Device,
+    standing: Literal["native", "stand-in", "foreign"],
+    started: datetime,
+    command: str,
+) -> Results:
+    """Everything that a run found out; ``folder`` is where its processes wrote their journals."""
+    models: dict[str, _Findings] = {}
+    gates: list[GateResult] = []
+    for kind, model, fact in read(folder):
+        if kind == "gate":
+            gates.append(msgspec.convert(fact, GateResult))
+        elif model:
+            models.setdefault(model, _Findings()).add(kind, fact)
+    return Results(
+        schema=SCHEMA,
+        tool=importlib.metadata.version("pytest-edgeai"),
+        run=folder.name,
+        release=settings.release or "",
+        started=started.isoformat(timespec="seconds"),
+        seconds=(datetime.now(UTC) - started).total_seconds(),
+        command=command,
+        target=target,
+        device=device,
+        standing=standing,
+        versions=_versions(registry_),
+        settings={name: getattr(settings, name) for name in settings.__slots__},
+        models=tuple(found.result(found.header) for found in models.values() if found.header is not None),
+        gates=tuple(gates),
+    )
+
+
+def selected(folder: Path) -> int:
+    """How many tests that are expected to decide gates were selected."""
+    return max((fact for kind, _, fact in read(folder) if kind == "selected"), default=0)
+
+
+def _versions(found: Registry) -> dict[str, str]:
+    own = ("pytest-edgeai", "pytest", "numpy", "scipy")
+    versions = {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in own}
+    for framework in found.frameworks.values():
+        versions |= registry.versions(framework) or {}
+    return versions

@@ -1,0 +1,40 @@
+"""Settings: every option, once. The flag, the ini key and the help come from the field."""
+
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+PATHS: Final = frozenset({"model", "dataset", "report", "cache"})
+"""Fields that name files: relative to the working folder on the command line, to the ini file's folder in it."""
+
+
+def _option(default: Any, text: str, metavar: str | None = None, choices: tuple[str, ...] | None = None) -> Any:
+    return field(default=default, metadata={"help": text, "metavar": metavar, "choices": choices})
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """``--edge-target`` and ``edge_target`` set ``target``, and so on."""
+
+    target: str = _option(
+        "auto", "Hardware that is deployed to; 'auto' is the most specific target that this device is of.", "NAME"
+    )
+    model: str | None = _option(None, "Model for all edge tests; wins over markers.", "FILE")
+    dataset: str | None = _option(
+        None, "Items to calibrate with and to score: an .npz file, one array per model input, and 'labels'.", "FILE"
+    )
+    score: str = _option(
+        "top1", "How an item is scored: top1, top5, cosine, or module:function of (outputs, label).", "NAME"
+    )
+    recipe: str | None = _option(None, "Only variants whose name matches this glob.", "GLOB")
+    plan: bool = _option(
+        False, "Print what would be built and measured and why, and what is refused and why; run nothing."
+    )
+    rigor: str = _option("quick", "Effort of a comparison.", choices=("quick", "strict"))
+    budget: float | None = _option(None, "Seconds of sampling for one comparison (quick: 20, strict: 120).", "SECONDS")
+    inconclusive: str = _option("fail", "What becomes of a gate that could not be decided.", choices=("fail", "skip"))
+    stand_in: bool = _option(
+        False, "Let this device stand in for the target's when it runs the same instruction set; verdicts say so."
+    )
+    release: str | None = _option(None, "Name of the release that is judged.", "NAME")
+    report: str = _option("reports/latest", "Folder for index.html and results.json.", "DIR")
+    cache: str | None = _option(None, "Folder that keeps variants (default: the user's cache folder).", "DIR")

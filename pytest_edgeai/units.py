@@ -1,0 +1,50 @@
+"""Units: plain numbers to multiply by, and how a number with a unit is shown.
+
+The base units are seconds, bytes and ratios (1 = equal); ``8 * ms`` is 0.008 seconds.
+"""
+
+from typing import Final
+
+s: Final = 1.0
+ms: Final = 1e-3
+us: Final = 1e-6
+kB: Final = 1e3  # noqa: N816 - the SI symbol
+MB: Final = 1e6
+GB: Final = 1e9
+KiB: Final = 2.0**10
+MiB: Final = 2.0**20
+GiB: Final = 2.0**30
+
+_TIMES = ((1.0, "s"), (ms, "ms"), (us, "µs"), (1e-9, "ns"))
+_SIZES = ((GB, "GB"), (MB, "MB"), (kB, "kB"))
+
+
+def show(value: float, unit: str) -> str:
+    """``value`` in ``unit`` ("s", "bytes", "ratio", "x", "proportion", else shown behind the number) for people, three digits."""
+    if value != value or value in (float("inf"), float("-inf")):
+        return str(value)
+    match unit:
+        case "s":
+            size, sign = next((t for t in _TIMES if abs(value) >= t[0]), _TIMES[-1])
+            return f"{_digits(value / size)} {sign}"
+        case "bytes":
+            found = next((t for t in _SIZES if abs(value) >= t[0]), None)
+            return f"{_digits(value / found[0])} {found[1]}" if found else f"{value:.0f} B"
+        case "x":
+            return f"{_digits(value)}x"
+        case "proportion":
+            return f"{100 * value:.2f} %"
+        case "ratio":
+            return _digits(value)
+        case _:
+            return f"{_digits(value)} {unit}".rstrip()
+
+
+def _digits(value: float) -> str:
+    """Three significant digits without an exponent; whole numbers from 1000 on."""
+    if value == 0:
+        return "0"
+    if abs(value) >= 1000:
+        return f"{value:.0f}"
+    text = f"{value:.3g}"
+    return f"{value:.6f}".rstrip("0").rstrip(".") if "e" in text else text

@@ -1,0 +1,326 @@
+"""ONNX Runtime: catalogue, refusals, builds and sessions, on small real models."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from pytest_edgeai.assess import read_model
+from pytest_edgeai.errors import BuildError, EdgeError
+from pytest_edgeai.frameworks import onnxruntime as module
+from pytest_edgeai.frameworks.onnxruntime import OnnxRuntime, edge_frameworks
+from pytest_edgeai.protocols import Framework
+from pytest_edgeai.records import Device, Recipe, Target
+
+ENGINE = OnnxRuntime()
+TARGET = Target(name="cross", title="Any", frameworks=("onnxruntime",))
+VNNI = Device(
+    name="here", system="linux", architecture="x86_64", vendor="intel", cpu="a CPU", features=("avx2", "avx512_vnni"), cores=2, memory_bytes=2**33
+)
+OLD = Device(name="old", system="linux", architecture="x86_64", vendor="intel", cpu="a CPU", features=("avx2", "fma"), cores=2, memory_bytes=2**33)
+DYNAMIC, STATIC = ENGINE.catalogue(TARGET, "onnx")
+BASELINE = Recipe(framework="onnxruntime", precision="fp32")
+
+Items = list[dict[str, NDArray[Any]]]
+
+
+def convolutional(folder: Path) -> Path:
+    """Two 3x3 convolutions on 3x16x16 with a dynamic batch, pooling, ten classes."""
+    random = np.random.default_rng(7)
+
+    def weight(name: str, *shape: int) -> TensorProto:
+        scale = np.sqrt(2 / np.prod(shape[1:])) if len(shape) > 1 else 0.1
+        return numpy_helper.from_array((random.normal(size=shape) * scale).astype(np.float32), name)
+
+    graph = helper.make_graph(
+        [
+            helper.make_node("Conv", ["image", "k1", "b1"], ["c1"], pads=[1, 1, 1, 1]),
+            helper.make_node("Relu", ["c1"], ["r1"]),
+            helper.make_node("Conv", ["r1", "k2", "b2"], ["c2"], pads=[1, 1, 1, 1], strides=[2, 2]),
+            helper.make_node("Relu", ["c2"], ["r2"]),
+            helper.make_node("GlobalAveragePool", ["r2"], ["pooled"]),
+            helper.make_node("Flatten", ["pooled"], ["flat"]),
+            helper.make_node("Gemm", ["flat", "classes"], ["logits"], transB=1),
+        ],
+        "convolutional",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", 3, 16, 16])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 10])],
+        [weight("k1", 16, 3, 3, 3), weight("b1", 16), weight("k2", 32, 16, 3, 3), weight("b2", 32), weight("classes", 10, 32)],
+    )
+    return saved(graph, folder / "convolutional.onnx")
+
+
+def dense(folder: Path) -> Path:
+    """64 -> 128 -> 10."""
+    random = np.random.default_rng(8)
+    weights = [
+        numpy_helper.from_array((random.normal(size=shape) / 8).astype(np.float32), name) for name, shape in (("w1", (64, 128)), ("w2", (128, 10)))
+    ]
+    graph = helper.make_graph(
+        [
+            helper.make_node("MatMul", ["x", "w1"], ["h"]),
+            helper.make_node("Relu", ["h"], ["r"]),
+            helper.make_node("MatMul", ["r", "w2"], ["y"]),
+        ],
+        "dense",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 64])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 10])],
+        weights,
+    )
+    return saved(graph, folder / "dense.onnx")
+
+
+def saved(graph: onnx.GraphProto, path: Path) -> Path:
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), path)
+    return path
+
+
+def images(count: int, seed: int = 1) -> Items:
+    random = np.random.default_rng(seed)
+    return [{"image": random.normal(size=(1, 3, 16, 16)).astype(np.float32)} for _ in range(count)]
+
+
+def vectors(count: int, seed: int = 1) -> Items:
+    random = np.random.default_rng(seed)
+    return [{"x": random.normal(size=(1, 64)).astype(np.float32)} for _ in range(count)]
+
+
+def direct(model: Path, item: dict[str, NDArray[Any]]) -> NDArray[Any]:
+    """What ONNX Runtime itself says, without this package."""
+    session = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
+    result: NDArray[Any] = session.run(None, item)[0]
+    return result
+
+
+def built(recipe: Recipe, model: Path, folder: Path, calibration: Items | None = None) -> Path:
+    artifact = folder / recipe.name
+    artifact.mkdir()
+    ENGINE.build(recipe, model, artifact, calibration or [])
+    return artifact
+
+
+def cosine(left: NDArray[Any], right: NDArray[Any]) -> float:
+    left, right = left.ravel(), right.ravel()
+    return float(left @ right / np.linalg.norm(left) / np.linalg.norm(right))
+
+
+# The catalogue ---------------------------------------------------------------------------------------------------------------
+
+
+def test_the_engine_is_found_by_the_hook() -> None:
+    (found,) = edge_frameworks()
+
+    assert isinstance(found, Framework)
+    assert (found.name, found.distributions) == ("onnxruntime", ("onnxruntime", "onnx"))
+
+
+def test_the_catalogue_is_sorted_and_the_same_whenever_it_is_asked() -> None:
+    names = [recipe.name for recipe in ENGINE.catalogue(TARGET, "onnx")]
+
+    assert names == sorted(names) == ["onnxruntime-int8-dynamic", "onnxruntime-int8-static"]
+    assert ENGINE.catalogue(TARGET, "onnx") == OnnxRuntime().catalogue(TARGET, "onnx")
+
+
+def test_the_baseline_is_not_in_the_catalogue() -> None:
+    baseline = ENGINE.baseline("onnx")
+
+    assert baseline == BASELINE
+    assert baseline not in ENGINE.catalogue(TARGET, "onnx")
+
+
+def test_only_static_quantization_is_calibrated() -> None:
+    assert (STATIC.calibrated, DYNAMIC.calibrated, BASELINE.calibrated) == (True, False, False)
+
+
+def test_asking_for_recipes_imports_no_engine() -> None:
+    program = (
+        "import sys\n"
+        "from pytest_edgeai.frameworks.onnxruntime import edge_frameworks\n"
+        "from pytest_edgeai.records import Target\n"
+        "edge_frameworks()[0].catalogue(Target(name='t', title='t', frameworks=()), 'onnx')\n"
+        "print(*sys.modules)"
+    )
+
+    loaded = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout.split()
+
+    assert not {"onnxruntime", "onnx", "archspec", "scipy", "pytest"} & set(loaded)
+
+
+# Reasons and refusals --------------------------------------------------------------------------------------------------------
+
+
+def test_static_int8_is_offered_with_the_work_and_the_instruction_set(tmp_path: Path) -> None:
+    assessment = read_model(str(convolutional(tmp_path)))
+
+    assert ENGINE.refusal(STATIC, assessment, VNNI) is None
+    assert ENGINE.reason(STATIC, assessment, VNNI) == "99 % of 406 k multiply-accumulates are in 2 convolutions; the CPU has avx512_vnni."
+
+
+def test_a_cpu_without_fast_int8_is_told_in_the_reason(tmp_path: Path) -> None:
+    assessment = read_model(str(convolutional(tmp_path)))
+
+    assert ENGINE.refusal(STATIC, assessment, OLD) is None
+    assert ENGINE.reason(STATIC, assessment, OLD).endswith("but the CPU has none of avx512_vnni, avx_vnni, amx_int8, asimddp, i8mm.")
+
+
+def test_dynamic_int8_is_refused_for_convolutions_in_one_sentence(tmp_path: Path) -> None:
+    refused = ENGINE.refusal(DYNAMIC, read_model(str(convolutional(tmp_path))), VNNI)
+
+    assert refused == (
+        "99 % of 406 k multiply-accumulates are in 2 convolutions, and dynamic quantization is for matrix products: "
+        "a convolution would find its activations' scale anew in every call, which costs about what int8 saves."
+    )
+
+
+def test_dynamic_int8_is_offered_for_matrix_products(tmp_path: Path) -> None:
+    assessment = read_model(str(dense(tmp_path)))
+
+    assert ENGINE.refusal(DYNAMIC, assessment, VNNI) is None
+    assert ENGINE.reason(DYNAMIC, assessment, VNNI) == "All of 9.47 k multiply-accumulates are in 2 matrix products; the CPU has avx512_vnni."
+
+
+def test_a_quantized_model_is_refused_for_int8_but_is_a_baseline(tmp_path: Path) -> None:
+    artifact = built(STATIC, convolutional(tmp_path), tmp_path, images(4))
+    assessment = read_model(str(artifact / "model.onnx"))
+
+    assert str(ENGINE.refusal(STATIC, assessment, VNNI)).startswith("The model is already quantized (it has")
+    assert ENGINE.refusal(BASELINE, assessment, VNNI) is None
+
+
+# Building and running --------------------------------------------------------------------------------------------------------
+
+
+def test_the_baseline_gives_what_onnx_runtime_gives(tmp_path: Path) -> None:
+    model = convolutional(tmp_path)
+    runner = ENGINE.load(BASELINE, built(BASELINE, model, tmp_path), threads=2)
+    (item,) = images(1)
+
+    outputs = runner(item)
+
+    assert list(outputs) == ["logits"]
+    np.testing.assert_allclose(outputs["logits"], direct(model, item), rtol=1e-5, atol=1e-6)
+
+
+def test_static_int8_is_smaller_and_points_the_same_way(tmp_path: Path) -> None:
+    model = convolutional(tmp_path)
+    artifact = built(STATIC, model, tmp_path, images(32))
+    runner = ENGINE.load(STATIC, artifact, threads=1)
+
+    similar = [cosine(runner(item)["logits"], direct(model, item)) for item in images(8, seed=2)]
+
+    assert min(similar) > 0.99
+    assert [file.name for file in artifact.iterdir()] == ["model.onnx"]
+    assert read_model(str(artifact / "model.onnx")).weight_dtypes[0] == "int8"
+
+
+def test_dynamic_int8_quantizes_matrix_products(tmp_path: Path) -> None:
+    model = dense(tmp_path)
+    artifact = built(DYNAMIC, model, tmp_path)
+    runner = ENGINE.load(DYNAMIC, artifact, threads=1)
+
+    similar = [cosine(runner(item)["y"], direct(model, item)) for item in vectors(8)]
+
+    assert min(similar) > 0.99
+    assert (artifact / "model.onnx").stat().st_size < 0.5 * model.stat().st_size
+
+
+def test_a_batch_can_be_given_where_the_model_has_one(tmp_path: Path) -> None:
+    model = convolutional(tmp_path)
+    runner = ENGINE.load(BASELINE, built(BASELINE, model, tmp_path), threads=1)
+    batch = {"image": np.concatenate([item["image"] for item in images(3)])}
+
+    assert runner(batch)["logits"].shape == (3, 10)
+
+
+def test_outputs_stay_what_they_were_when_the_next_call_is_made(tmp_path: Path) -> None:
+    runner = ENGINE.load(BASELINE, built(BASELINE, convolutional(tmp_path), tmp_path), threads=1)
+    first, second = images(2)
+    kept = runner(first)["logits"]
+    copy = kept.copy()
+
+    runner(second)
+
+    np.testing.assert_array_equal(kept, copy)
+
+
+def test_placement_tells_provider_threads_and_precision(tmp_path: Path) -> None:
+    runner = ENGINE.load(BASELINE, built(BASELINE, convolutional(tmp_path), tmp_path), threads=2)
+
+    assert runner.placement() == {"provider": "CPUExecutionProvider", "device": "CPU", "precision": "fp32", "threads": "2"}
+
+
+def test_weights_become_unsigned_where_signed_ones_would_saturate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    artifact = built(STATIC, convolutional(tmp_path), tmp_path, images(8))
+    (item,) = images(1, seed=3)
+    usual = ENGINE.load(STATIC, artifact, threads=1)(item)["logits"]
+    monkeypatch.setattr(module, "_saturates", lambda: True)
+
+    runner = ENGINE.load(STATIC, artifact, threads=1)
+
+    assert runner.placement()["precision"] == "int8, weights unsigned (no VNNI)"
+    if "int8" in ENGINE.devices()[-1].capabilities:  # else the usual one is the same session
+        assert cosine(runner(item)["logits"], usual) > 0.999
+
+
+def test_weights_kept_outside_the_model_come_along(tmp_path: Path) -> None:
+    whole, apart = convolutional(tmp_path), tmp_path / "apart"
+    apart.mkdir()
+    onnx.save(onnx.load(whole), apart / "model.onnx", save_as_external_data=True, location="weights.bin", size_threshold=0)
+    (item,) = images(1)
+
+    artifact = built(BASELINE, apart / "model.onnx", tmp_path)
+    quantized = built(STATIC, apart / "model.onnx", tmp_path, images(8))
+
+    assert sorted(file.name for file in artifact.iterdir()) == ["model.onnx", "model.onnx.data"]
+    np.testing.assert_allclose(ENGINE.load(BASELINE, artifact, 1)(item)["logits"], direct(whole, item), rtol=1e-5, atol=1e-6)
+    assert cosine(ENGINE.load(STATIC, quantized, 1)(item)["logits"], direct(whole, item)) > 0.99
+
+
+def test_the_cpu_is_among_the_devices() -> None:
+    assert any(device.name == "CPUExecutionProvider" and "fp32" in device.capabilities for device in ENGINE.devices())
+
+
+# Errors ----------------------------------------------------------------------------------------------------------------------
+
+
+def test_static_int8_without_items_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(BuildError, match="onnxruntime-int8-static needs calibration items, and there are none"):
+        built(STATIC, convolutional(tmp_path), tmp_path)
+
+
+def test_a_build_of_something_else_names_recipe_and_file(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(b"\x08\x0a")
+
+    with pytest.raises(BuildError, match=r"ONNX Runtime can't build onnxruntime-int8-static of broken\.onnx: "):
+        built(STATIC, broken, tmp_path, images(2))
+
+
+def test_a_quantization_that_quantizes_nothing_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(BuildError, match="no operator runs in int8, so this variant would be fp32 by another name"):
+        graph = helper.make_graph(
+            [helper.make_node("Erf", ["x"], ["y"])],
+            "nothing",
+            [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 64])],
+            [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 64])],
+        )
+        built(DYNAMIC, saved(graph, tmp_path / "nothing.onnx"), tmp_path)
+
+
+def test_an_artifact_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(EdgeError, match="ONNX Runtime can't load onnxruntime-fp32: "):
+        ENGINE.load(BASELINE, tmp_path, threads=1)
+
+
+def test_inputs_that_do_not_fit_are_an_error_that_says_how(tmp_path: Path) -> None:
+    runner = ENGINE.load(BASELINE, built(BASELINE, convolutional(tmp_path), tmp_path), threads=1)
+
+    with pytest.raises(EdgeError, match="can't run the model on these inputs: .*Got: 1 Expected: 3"):
+        runner({"image": np.zeros((1, 1, 16, 16), np.float32)})

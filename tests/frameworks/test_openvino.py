@@ -1,0 +1,379 @@
+"""OpenVINO: catalogue, refusals, builds and compiled models, on small real models."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from pytest_edgeai.assess import read_model
+from pytest_edgeai.errors import BuildError, EdgeError
+from pytest_edgeai.frameworks.openvino import OpenVino, edge_frameworks
+from pytest_edgeai.protocols import Framework
+from pytest_edgeai.records import Assessment, Device, EngineDevice, Recipe, Target
+
+ENGINE = OpenVino()
+TARGET = Target(name="intel", title="Intel", frameworks=("openvino",))
+DEVICE = Device(
+    name="here", system="linux", architecture="x86_64", vendor="intel", cpu="a CPU", features=("avx2", "avx512_bf16", "avx512_vnni"), cores=2, memory_bytes=2**33
+)
+OLD = msgspec.structs.replace(DEVICE, features=("avx2", "fma"))
+BF16, FP32, INT8 = ENGINE.catalogue(TARGET, "onnx")
+HAS_BF16 = any("bf16" in device.capabilities for device in ENGINE.devices() if device.name == "CPU")
+
+Items = list[dict[str, NDArray[Any]]]
+
+
+def convolutional(folder: Path, batch: int | str = "batch", side: int | str = 16) -> Path:
+    """Two 3x3 convolutions, pooling, ten classes; two outputs."""
+    random = np.random.default_rng(7)
+
+    def weight(name: str, *shape: int) -> TensorProto:
+        scale = np.sqrt(2 / np.prod(shape[1:])) if len(shape) > 1 else 0.1
+        return numpy_helper.from_array((random.normal(size=shape) * scale).astype(np.float32), name)
+
+    graph = helper.make_graph(
+        [
+            helper.make_node("Conv", ["image", "k1", "b1"], ["c1"], pads=[1, 1, 1, 1]),
+            helper.make_node("Relu", ["c1"], ["r1"]),
+            helper.make_node("Conv", ["r1", "k2", "b2"], ["c2"], pads=[1, 1, 1, 1], strides=[2, 2]),
+            helper.make_node("Relu", ["c2"], ["r2"]),
+            helper.make_node("GlobalAveragePool", ["r2"], ["pooled"]),
+            helper.make_node("Flatten", ["pooled"], ["features"]),
+            helper.make_node("Gemm", ["features", "classes"], ["logits"], transB=1),
+        ],
+        "convolutional",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, [batch, 3, side, side])],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, [batch, size]) for name, size in (("logits", 10), ("features", 32))],
+        [weight("k1", 16, 3, 3, 3), weight("b1", 16), weight("k2", 32, 16, 3, 3), weight("b2", 32), weight("classes", 10, 32)],
+    )
+    path = folder / "convolutional.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), path)
+    return path
+
+
+def images(count: int, seed: int = 1) -> Items:
+    random = np.random.default_rng(seed)
+    return [{"image": random.normal(size=(1, 3, 16, 16)).astype(np.float32)} for _ in range(count)]
+
+
+def batch_of(items: Items) -> dict[str, NDArray[Any]]:
+    return {"image": np.concatenate([item["image"] for item in items])}
+
+
+def reference(model: Path, item: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """What ONNX Runtime says."""
+    session = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
+    return dict(zip(("logits", "features"), session.run(["logits", "features"], item), strict=True))
+
+
+def built(recipe: Recipe, model: Path, folder: Path, calibration: Items | None = None) -> Path:
+    artifact = folder / recipe.name
+    artifact.mkdir()
+    ENGINE.build(recipe, model, artifact, calibration or [])
+    return artifact
+
+
+def cosine(left: NDArray[Any], right: NDArray[Any]) -> float:
+    left, right = left.ravel(), right.ravel()
+    return float(left @ right / np.linalg.norm(left) / np.linalg.norm(right))
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return convolutional(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def assessment(model: Path) -> Assessment:
+    return read_model(str(model))
+
+
+@pytest.fixture(scope="module")
+def int8(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return built(INT8, model, tmp_path_factory.mktemp("int8"), images(32))
+
+
+@pytest.fixture(scope="module")
+def fp32(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return built(FP32, model, tmp_path_factory.mktemp("fp32"))
+
+
+# The catalogue ---------------------------------------------------------------------------------------------------------------
+
+
+def test_the_engine_is_found_by_the_hook() -> None:
+    (found,) = edge_frameworks()
+
+    assert isinstance(found, Framework)
+    assert (found.name, found.distributions, found.baseline("onnx")) == ("openvino", ("openvino", "nncf"), None)
+
+
+def test_the_catalogue_is_sorted_and_the_same_whenever_it_is_asked() -> None:
+    names = [recipe.name for recipe in ENGINE.catalogue(TARGET, "onnx")]
+
+    assert names == sorted(names) == ["openvino-bf16", "openvino-fp32", "openvino-int8"]
+    assert ENGINE.catalogue(TARGET, "onnx") == OpenVino().catalogue(TARGET, "onnx")
+
+
+def test_only_int8_is_calibrated() -> None:
+    assert [recipe.name for recipe in (BF16, FP32, INT8) if recipe.calibrated] == ["openvino-int8"]
+
+
+def test_asking_for_recipes_imports_no_engine() -> None:
+    program = (
+        "import sys\n"
+        "from pytest_edgeai.frameworks.openvino import edge_frameworks\n"
+        "from pytest_edgeai.records import Target\n"
+        "edge_frameworks()[0].catalogue(Target(name='t', title='t', frameworks=()), 'onnx')\n"
+        "print(*sys.modules)"
+    )
+
+    loaded = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout.split()
+
+    assert not {"openvino", "nncf", "onnx", "openvino_telemetry", "scipy", "pytest"} & set(loaded)
+
+
+def test_importing_and_building_leaves_nothing_in_the_home_folder_and_on_stdout(model: Path, tmp_path: Path) -> None:
+    home, artifact = tmp_path / "home", tmp_path / "artifact"
+    home.mkdir()
+    artifact.mkdir()
+    program = (
+        "import os, pathlib, numpy as np\n"
+        "from pytest_edgeai.frameworks.openvino import OpenVino\n"
+        "engine = OpenVino()\n"
+        "engine.devices()\n"
+        "recipe = engine.catalogue(None, 'onnx')[2]\n"
+        f"engine.build(recipe, pathlib.Path({str(model)!r}), pathlib.Path({str(artifact)!r}), [{{'image': np.ones((1, 3, 16, 16), np.float32)}}] * 3)\n"
+        "assert 'CI' not in os.environ"
+    )
+    environment = {"PATH": "", "HOME": str(home), "PYTHONPATH": ":".join(sys.path)}
+
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, env=environment)
+
+    assert (done.stdout, list(home.iterdir())) == ("", [])
+
+
+# Reasons and refusals --------------------------------------------------------------------------------------------------------
+
+
+def test_every_recipe_is_offered_with_the_work_and_the_instruction_set(assessment: Assessment) -> None:
+    work = "99 % of 406 k multiply-accumulates are in 2 convolutions"
+
+    assert [ENGINE.refusal(recipe, assessment, DEVICE) for recipe in (BF16, FP32, INT8)] == [None, None, None]
+    assert [ENGINE.reason(recipe, assessment, DEVICE) for recipe in (BF16, FP32, INT8)] == [
+        f"{work}; the CPU has avx512_bf16, and bfloat16 needs no calibration.",
+        f"{work}; OpenVINO's kernels may run them faster at the same precision.",
+        f"{work}; the CPU has avx512_vnni.",
+    ]
+
+
+def test_bf16_is_refused_with_what_was_detected_where_the_cpu_lacks_it(assessment: Assessment) -> None:
+    refused = ENGINE.refusal(BF16, assessment, OLD)
+
+    assert refused == "The CPU has no bfloat16 arithmetic (none of avx512_bf16, amx_bf16, bf16; detected: avx2, fma)."
+
+
+def test_what_openvino_lists_decides_on_bf16_before_the_cpus_features(assessment: Assessment) -> None:
+    def with_capabilities(device: Device, *capabilities: str) -> Device:
+        return msgspec.structs.replace(device, engines={"openvino": (EngineDevice(name="CPU", capabilities=capabilities),)})
+
+    assert ENGINE.refusal(BF16, assessment, with_capabilities(OLD, "bf16", "fp32")) is None
+    assert ENGINE.refusal(BF16, assessment, with_capabilities(DEVICE, "fp32")) is not None
+
+
+def test_a_quantized_model_is_refused_for_every_precision(assessment: Assessment) -> None:
+    text = "the model is already quantized"
+    quantized = msgspec.structs.replace(
+        assessment,
+        weight_dtypes=("int8", "float32"),
+        precisions={name: msgspec.structs.replace(verdict, possible=False, reason=text) for name, verdict in assessment.precisions.items()},
+    )
+
+    assert ENGINE.refusal(INT8, quantized, DEVICE) == "The model is already quantized."
+    assert ENGINE.refusal(BF16, quantized, DEVICE) == "The model is already quantized."
+    assert ENGINE.refusal(FP32, quantized, DEVICE) == "The model is already quantized (it has weights in int8), so there is no fp32 variant of it."
+
+
+# Building and running --------------------------------------------------------------------------------------------------------
+
+
+def test_fp32_gives_what_onnx_runtime_gives_under_the_same_names(model: Path, fp32: Path) -> None:
+    runner = ENGINE.load(FP32, fp32, threads=2)
+
+    for item in images(4):
+        outputs, expected = runner(item), reference(model, item)
+        assert list(outputs) == ["logits", "features"]
+        for name, array in outputs.items():
+            np.testing.assert_allclose(array, expected[name], rtol=1e-4, atol=1e-5)
+
+
+def test_fp32_is_not_bf16_in_disguise(fp32: Path) -> None:
+    runner = ENGINE.load(FP32, fp32, threads=1)
+
+    assert runner.placement() == {"device": "CPU", "precision": "f32", "threads": "1"}
+
+
+@pytest.mark.skipif(not HAS_BF16, reason="this CPU has no bfloat16 arithmetic")
+def test_bf16_computes_in_bf16_and_answers_in_float32(model: Path, tmp_path: Path) -> None:
+    runner = ENGINE.load(BF16, built(BF16, model, tmp_path), threads=1)
+    (item,) = images(1)
+
+    logits = runner(item)["logits"]
+
+    assert runner.placement()["precision"] == "bf16"
+    assert logits.dtype == np.float32
+    assert 0.999 < cosine(logits, reference(model, item)["logits"])
+    assert not np.allclose(logits, reference(model, item)["logits"], rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.skipif(HAS_BF16, reason="this CPU has bfloat16 arithmetic")
+def test_bf16_that_is_not_there_is_an_error_and_not_fp32(model: Path, tmp_path: Path) -> None:
+    with pytest.raises(EdgeError, match="asked to compute openvino-bf16 in bf16, and uses f32"):
+        ENGINE.load(BF16, built(BF16, model, tmp_path), threads=1)
+
+
+def test_int8_is_smaller_points_the_same_way_and_runs_in_int8(model: Path, int8: Path, fp32: Path) -> None:
+    runner = ENGINE.load(INT8, int8, threads=1)
+
+    similar = [cosine(runner(item)["logits"], reference(model, item)["logits"]) for item in images(8, seed=2)]
+
+    assert min(similar) > 0.99
+    assert runner.placement()["precision"].startswith(("u8", "i8"))
+    assert list(runner(images(1)[0])) == ["logits", "features"]
+    assert (int8 / "model.bin").stat().st_size < 0.3 * (fp32 / "model.bin").stat().st_size
+
+
+def test_an_artifact_is_the_representation_and_its_weights(fp32: Path, int8: Path) -> None:
+    for artifact in (fp32, int8):
+        assert sorted(file.name for file in artifact.iterdir()) == ["model.bin", "model.xml"]
+
+
+def test_a_larger_batch_is_computed_too_and_one_item_afterwards(model: Path, fp32: Path) -> None:
+    runner = ENGINE.load(FP32, fp32, threads=1)
+    items = images(3)
+    single = runner(items[0])["logits"]
+
+    several = runner(batch_of(items))["logits"]
+
+    np.testing.assert_allclose(several, reference(model, batch_of(items))["logits"], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(runner(items[0])["logits"], single, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("batch", "side"), [(1, 16), ("batch", "side"), (1, "side")])
+def test_static_and_wholly_dynamic_models_run_as_they_are(batch: int | str, side: int | str, tmp_path: Path) -> None:
+    model = convolutional(tmp_path, batch, side)
+    runner = ENGINE.load(FP32, built(FP32, model, tmp_path), threads=1)
+    (item,) = images(1)
+
+    np.testing.assert_allclose(runner(item)["logits"], reference(model, item)["logits"], rtol=1e-4, atol=1e-5)
+
+
+def test_outputs_stay_what_they_were_when_the_next_call_is_made(fp32: Path) -> None:
+    runner = ENGINE.load(FP32, fp32, threads=1)
+    first, second = images(2)
+    kept = runner(first)["logits"]
+    copy = kept.copy()
+
+    runner(second)
+
+    np.testing.assert_array_equal(kept, copy)
+
+
+def test_inputs_are_read_again_in_every_call(fp32: Path) -> None:
+    runner = ENGINE.load(FP32, fp32, threads=1)
+    first, second = images(2)
+    buffer = {"image": first["image"].copy()}
+    before = runner(buffer)["logits"]
+    buffer["image"][...] = second["image"]
+
+    after = runner(buffer)["logits"]
+
+    np.testing.assert_array_equal(after, runner(second)["logits"])
+    assert not np.array_equal(after, before)
+
+
+def test_weights_kept_outside_the_model_come_along(model: Path, tmp_path: Path) -> None:
+    onnx.save(onnx.load(model), tmp_path / "apart.onnx", save_as_external_data=True, location="weights.bin", size_threshold=0)
+    runner = ENGINE.load(FP32, built(FP32, tmp_path / "apart.onnx", tmp_path), threads=1)
+    (item,) = images(1)
+
+    np.testing.assert_allclose(runner(item)["logits"], reference(model, item)["logits"], rtol=1e-4, atol=1e-5)
+
+
+def test_the_cpu_is_among_the_devices_with_lower_case_capabilities() -> None:
+    (cpu,) = [device for device in ENGINE.devices() if device.name == "CPU"]
+
+    assert "fp32" in cpu.capabilities
+    assert cpu.title
+
+
+# Errors ----------------------------------------------------------------------------------------------------------------------
+
+
+def test_int8_without_items_is_an_error(model: Path, tmp_path: Path) -> None:
+    with pytest.raises(BuildError, match="openvino-int8 needs calibration items, and there are none"):
+        built(INT8, model, tmp_path)
+
+
+def test_a_build_of_something_else_names_recipe_and_file(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(b"\x08\x0a")
+
+    with pytest.raises(BuildError, match=r"OpenVINO can't build openvino-fp32 of broken\.onnx: "):
+        built(FP32, broken, tmp_path)
+
+
+def test_a_quantization_that_quantizes_nothing_is_an_error(tmp_path: Path) -> None:
+    graph = helper.make_graph(
+        [helper.make_node("Relu", ["x"], ["y"])],
+        "nothing",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 64])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 64])],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), tmp_path / "nothing.onnx")
+
+    with pytest.raises(BuildError, match="NNCF found nothing to quantize"):
+        built(INT8, tmp_path / "nothing.onnx", tmp_path, [{"x": np.ones((1, 64), np.float32)}])
+
+
+def test_an_artifact_that_computes_in_another_precision_is_an_error(fp32: Path) -> None:
+    runner = ENGINE.load(INT8, fp32, threads=1)
+
+    with pytest.raises(EdgeError, match=r"runs 0 of 3 convolutions and matrix products of openvino-int8 in int8 \(it uses f32\)"):
+        runner.placement()
+
+
+def test_an_artifact_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(EdgeError, match="OpenVINO can't load openvino-fp32: "):
+        ENGINE.load(FP32, tmp_path, threads=1)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "given"),
+    [
+        ({}, "none"),
+        ({"picture": np.zeros((1, 3, 16, 16), np.float32)}, "picture: float32"),
+        ({"image": np.zeros((1, 3, 16, 16), np.float64)}, "image: float64"),
+    ],
+)
+def test_inputs_that_openvino_would_take_in_silence_are_an_error(inputs: dict[str, NDArray[Any]], given: str, fp32: Path) -> None:
+    runner = ENGINE.load(FP32, fp32, threads=1)
+    runner(images(1)[0])
+
+    with pytest.raises(EdgeError, match=f"it takes image: float32, and was given {given}"):
+        runner(inputs)
+
+
+def test_a_shape_that_does_not_fit_is_an_error(fp32: Path) -> None:
+    runner = ENGINE.load(FP32, fp32, threads=1)
+
+    with pytest.raises(EdgeError, match="OpenVINO can't run the model on these inputs: "):
+        runner({"image": np.zeros((1, 1, 16, 16), np.float32)})
