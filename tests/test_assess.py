@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -220,10 +220,10 @@ def test_local_functions_are_looked_into(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "label"), [(convolutional(), "convolutional"), (dense(), "dense"), (attention(), "transformer")], ids=lambda value: str(value)[:12]
+    ("make", "label"), [(convolutional, "convolutional"), (dense, "dense"), (attention, "transformer")], ids=["convolutional", "dense", "transformer"]
 )
-def test_the_architecture_is_told_from_where_the_work_is(model: onnx.ModelProto, label: str, tmp_path: Path) -> None:
-    assert assessed(model, tmp_path).architecture == label
+def test_the_architecture_is_told_from_where_the_work_is(make: Callable[[], onnx.ModelProto], label: str, tmp_path: Path) -> None:
+    assert assessed(make(), tmp_path).architecture == label
 
 
 def test_a_recurrent_model_is_told_by_its_weights(tmp_path: Path) -> None:
@@ -552,22 +552,22 @@ def test_the_assessment_is_asked_for_in_a_worker(tmp_path: Path) -> None:
     path = saved(dense(), tmp_path)
     asked: list[Any] = []
 
-    def task(name: str, arguments: Mapping[str, Any], *, subject: str, timeout: float) -> Any:
-        asked.append((name, dict(arguments), subject))
+    def ask(task: str, arguments: Mapping[str, Any], *, subject: str, timeout: float) -> Any:
+        asked.append((task, dict(arguments), subject))
         return msgspec.json.decode(msgspec.json.encode(read_model(**arguments)))
 
-    found = assess(digest_model(path), task)
+    found = assess(digest_model(path), ask)
 
     assert found == read_model(str(path))
     assert asked == [("assess", {"path": str(path)}, "model")]
 
 
 def test_an_answer_that_is_no_assessment_is_the_workers_failure(tmp_path: Path) -> None:
-    def task(name: str, arguments: Mapping[str, Any], *, subject: str, timeout: float) -> Any:
+    def ask(task: str, arguments: Mapping[str, Any], *, subject: str, timeout: float) -> Any:
         return {"bytes": "many"}
 
     with pytest.raises(WorkerError, match="it answered nonsense"):
-        assess(digest_model(saved(dense(), tmp_path)), task)
+        assess(digest_model(saved(dense(), tmp_path)), ask)
 
 
 def test_digesting_parses_nothing(tmp_path: Path) -> None:

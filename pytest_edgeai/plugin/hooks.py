@@ -61,8 +61,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     try:
         declared = session.declaration(metafunc.definition)
         if declared is None and session.models:
-            metafunc.parametrize("_edge_study", list(session.models), ids=list(session.models), indirect=True)
             declared = next(iter(session.models.values()))
+            if len(session.models) > 1:
+                metafunc.parametrize("_edge_study", list(session.models), ids=list(session.models), indirect=True)
         if "edge_variant" in metafunc.fixturenames:
             names: list[str | None] = [*_variants(metafunc, declared)] or [None]
             metafunc.parametrize("edge_variant", names, ids=[name or "none" for name in names], indirect=True)

@@ -74,7 +74,9 @@ class EdgeSession:
             return Declaration(
                 Path(settings.model), Path(settings.dataset) if settings.dataset else None, settings.score
             )
-        return self.models.get(name) if name else None
+        if name is not None:
+            return self.models[name]
+        return next(iter(self.models.values())) if len(self.models) == 1 else None
 
     def study(self, declaration: "Declaration | None") -> "Study":
         """Raises EdgeError."""

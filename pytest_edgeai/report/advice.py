@@ -66,9 +66,7 @@ def counts(gates: Sequence[GateResult]) -> dict[Outcome, int]:
 def _concerns(gate: GateResult, model: ModelResult) -> bool:
     verdict = gate.verdict
     return (
-        model.choice is not None
-        and verdict.subject == model.choice.recipe
-        and verdict.model in ("", model.model.name)
+        model.choice is not None and verdict.subject == model.choice.recipe and verdict.model in ("", model.model.name)
     )
 
 

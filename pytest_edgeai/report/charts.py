@@ -88,7 +88,7 @@ def _chart(model: ModelResult, series: dict[str, int], key: str, name: str, titl
             "y": y(accuracy),
             "label": _escaped(variant.name, 40),
             "note": _note(model, variant),
-            "hover": _hover(model, variant, key, accuracy, cost, on_front=variant in best),
+            "hover": _hover(variant, key, accuracy, cost, on_front=variant in best),
             "series": series[variant.framework] % SERIES,
             "symbol": SYMBOLS[series[variant.framework] % len(SYMBOLS)],
             "front": variant in best,
@@ -142,9 +142,7 @@ def _note(model: ModelResult, variant: VariantResult) -> str:
     return ""
 
 
-def _hover(
-    model: ModelResult, variant: VariantResult, key: str, accuracy: Figure, cost: Figure, *, on_front: bool
-) -> str:
+def _hover(variant: VariantResult, key: str, accuracy: Figure, cost: Figure, *, on_front: bool) -> str:
     lines = [f"<b>{_escaped(variant.name, 60)}</b>"]
     for title, found in (("accuracy", accuracy), (key, cost)):
         ends = interval(found)
@@ -166,7 +164,9 @@ def _nothing(model: ModelResult, name: str, key: str) -> str:
     built = [variant for variant in model.variants if variant.state != "failed"]
     if not built:
         return "No chart: there is no variant."
-    lacks = [title for title, wanted in (("accuracy", "accuracy"), (key, name)) if not any(figure(v, wanted) for v in built)]
+    lacks = [
+        title for title, wanted in (("accuracy", "accuracy"), (key, name)) if not any(figure(v, wanted) for v in built)
+    ]
     return f"No chart: no variant has a measured {' or '.join(lacks or ['accuracy together with ' + key])}."
 
 

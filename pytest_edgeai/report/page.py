@@ -2,7 +2,7 @@
 
 import base64
 import dataclasses
-import datetime
+import datetime as dt
 import functools
 import gzip
 import hashlib
@@ -273,7 +273,7 @@ def _cell(found: Figure | None) -> Cell:
     parts = [f"{100 * found.confidence:g} % interval"] if uncertain(found) else []
     parts += [f"{found.n} samples"] if found.n > 1 else []
     parts += [plain(found.method, 80)] if found.method else []
-    return Cell(_shown(found), bare_interval(found), repr(found.estimate), ", ".join(parts))
+    return Cell(_shown(found), bare_interval(found), repr(float(found.estimate)), ", ".join(parts))
 
 
 def _shown(found: Figure) -> str:
@@ -453,11 +453,11 @@ def _limits(limits: Limits) -> list[tuple[str, str]]:
 def _moment(text: str) -> str:
     """``2026-11-23 14:03 UTC``; anything else as it is."""
     try:
-        moment = datetime.datetime.fromisoformat(text)
-    except ValueError:
+        moment = dt.datetime.fromisoformat(text)
+        if moment.tzinfo is not None:
+            moment = moment.astimezone(dt.UTC)
+    except (ValueError, OverflowError):
         return text
-    if moment.tzinfo is not None:
-        moment = moment.astimezone(datetime.UTC)
     return f"{moment:%Y-%m-%d %H:%M} UTC"
 
 
@@ -470,5 +470,5 @@ def _duration(seconds: float) -> str:
 
 
 def _spec(spec: TensorSpec) -> str:
-    shape = " × ".join(plain(axis, 24) for axis in spec.shape)  # noqa: RUF001
+    shape = " × ".join(plain(axis, 24) for axis in spec.shape)
     return f"{plain(spec.name, 40)}: {plain(spec.dtype, 16)}, {shape or 'scalar'}"

@@ -48,13 +48,11 @@ def clip(text: str, columns: int, ellipsis: str = "…") -> str:
 
 def columns_of(text: str) -> int:
     """How many columns of a terminal ``text`` takes."""
-    return sum(
-        0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text
-    )
+    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
 
 
 def ascii_of(text: str) -> str:
     """``text`` for a terminal that shows nothing but ASCII."""
-    for sign, substitute in (("µ", "u"), ("…", "..."), ("–", "-"), ("—", "-"), ("×", "x"), ("≥", ">="), ("≤", "<=")):  # noqa: RUF001
+    for sign, substitute in (("µ", "u"), ("…", "..."), ("–", "-"), ("—", "-"), ("×", "x"), ("≥", ">="), ("≤", "<=")):
         text = text.replace(sign, substitute)
     return text.encode("ascii", "backslashreplace").decode("ascii")

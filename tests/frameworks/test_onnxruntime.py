@@ -265,8 +265,7 @@ def test_weights_become_unsigned_where_signed_ones_would_saturate(tmp_path: Path
     runner = ENGINE.load(STATIC, artifact, threads=1)
 
     assert runner.placement()["precision"] == "int8, weights unsigned (no VNNI)"
-    if "int8" in ENGINE.devices()[-1].capabilities:  # else the usual one is the same session
-        assert cosine(runner(item)["logits"], usual) > 0.999
+    assert cosine(runner(item)["logits"], usual) > 0.99
 
 
 def test_weights_kept_outside_the_model_come_along(tmp_path: Path) -> None:
@@ -304,14 +303,16 @@ def test_a_build_of_something_else_names_recipe_and_file(tmp_path: Path) -> None
 
 
 def test_a_quantization_that_quantizes_nothing_is_an_error(tmp_path: Path) -> None:
+    graph = helper.make_graph(
+        [helper.make_node("Erf", ["x"], ["y"])],
+        "nothing",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 64])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 64])],
+    )
+    nothing = saved(graph, tmp_path / "nothing.onnx")
+
     with pytest.raises(BuildError, match="no operator runs in int8, so this variant would be fp32 by another name"):
-        graph = helper.make_graph(
-            [helper.make_node("Erf", ["x"], ["y"])],
-            "nothing",
-            [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 64])],
-            [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 64])],
-        )
-        built(DYNAMIC, saved(graph, tmp_path / "nothing.onnx"), tmp_path)
+        built(DYNAMIC, nothing, tmp_path)
 
 
 def test_an_artifact_that_is_not_there_is_an_error(tmp_path: Path) -> None:
@@ -322,5 +323,5 @@ def test_an_artifact_that_is_not_there_is_an_error(tmp_path: Path) -> None:
 def test_inputs_that_do_not_fit_are_an_error_that_says_how(tmp_path: Path) -> None:
     runner = ENGINE.load(BASELINE, built(BASELINE, convolutional(tmp_path), tmp_path), threads=1)
 
-    with pytest.raises(EdgeError, match="can't run the model on these inputs: .*Got: 1 Expected: 3"):
+    with pytest.raises(EdgeError, match=r"can't run the model on these inputs: .*Got: 1 Expected: 3"):
         runner({"image": np.zeros((1, 1, 16, 16), np.float32)})

@@ -135,7 +135,11 @@ def gates() -> tuple[GateResult, ...]:
     accuracy = f"{FILE}::test_keeps_its_accuracy"
     worth = f"{FILE}::test_the_choice_is_worth_shipping"
     paired: dict[str, Any] = {"confidence": 0.99, "method": "sign e-process, then t on the medians of process pairs"}
-    ratio: dict[str, Any] = {"unit": "ratio", "confidence": 0.95, "method": "paired non-inferiority, Nam-Blackwelder score"}
+    ratio: dict[str, Any] = {
+        "unit": "ratio",
+        "confidence": 0.95,
+        "method": "paired non-inferiority, Nam-Blackwelder score",
+    }
     return (
         GateResult(test=f"{accuracy}[openvino-int8]", verdict=verdict(
             Outcome.PASS, CHOICE, "accuracy / reference", 0.95, estimate=0.9972, low=0.9911, high=1.0032,
@@ -351,7 +355,8 @@ def crowd(count: int, gate_count: int = 0) -> Results:
     ]
     model = msgspec.structs.replace(base.models[0], variants=(*base.models[0].variants, *map(variant, rows)))
     many = tuple(
-        msgspec.structs.replace(base.gates[i % len(base.gates)], test=f"{FILE}::test_many[{i}]") for i in range(gate_count)
+        msgspec.structs.replace(base.gates[i % len(base.gates)], test=f"{FILE}::test_many[{i}]")
+        for i in range(gate_count)
     )
     return msgspec.structs.replace(base, models=(model,), gates=many or base.gates)
 

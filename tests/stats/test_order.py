@@ -90,9 +90,7 @@ def test_the_lower_bound_mirrors_the_upper_one(values: list[float], p: float) ->
 
 @pytest.mark.parametrize("p", [0.5, 0.9, 0.95, 0.99])
 @pytest.mark.parametrize("confidence", [0.9, 0.95, 0.99])
-def test_the_bounds_enclose_the_estimate_as_soon_as_there_is_an_upper_one(
-    p: float, confidence: float
-) -> None:
+def test_the_bounds_enclose_the_estimate_as_soon_as_there_is_an_upper_one(p: float, confidence: float) -> None:
     enough = needed_n(p, confidence)
 
     for n in range(enough, enough + 60):
@@ -119,9 +117,7 @@ def test_the_bounds_miss_the_true_percentile_no_more_often_than_stated(p: float,
     heavy_tailed = rng.pareto(1.5, size=(repeats, n))
     truth = (1 - p) ** (-1 / 1.5) - 1
 
-    too_low = np.mean(
-        [upper < truth for row in heavy_tailed if (upper := upper_bound(row, p, confidence)) is not None]
-    )
+    too_low = np.mean([upper < truth for row in heavy_tailed if (upper := upper_bound(row, p, confidence)) is not None])
     too_high = np.mean(
         [lower > truth for row in heavy_tailed if (lower := lower_bound(row, p, confidence)) is not None]
     )
@@ -197,15 +193,18 @@ def test_thinning_never_leaves_fewer_than_thirty_of_thirty(n: int) -> None:
     assert thin(np.linspace(1.0, 2.0, n)).size >= min(n, LEAST_THINNED)
 
 
+@pytest.mark.parametrize(("n", "kept"), [(58, 58), (59, 30), (87, 44), (88, 30)])
+def test_thinning_goes_as_far_as_thirty_samples_allow(n: int, kept: int) -> None:
+    assert thin(np.linspace(1.0, 2.0, n)).size == kept
+
+
 def test_thinning_restores_the_coverage_that_correlation_costs() -> None:
     rng = np.random.default_rng(43)
     series = [correlated(2000, 0.8, rng) for _ in range(600)]
     truth = 1.2815515655446004 / math.sqrt(1 - 0.8**2)  # the 90th percentile of the stationary distribution
 
     def misses(rows: list[NDArray[np.float64]]) -> float:
-        return float(
-            np.mean([upper is None or upper < truth for upper in (upper_bound(r, 0.9, 0.95) for r in rows)])
-        )
+        return float(np.mean([upper is None or upper < truth for upper in (upper_bound(r, 0.9, 0.95) for r in rows)]))
 
     assert misses(series) > 0.12
     assert misses([thin(row) for row in series]) < 0.09

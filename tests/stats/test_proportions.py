@@ -36,9 +36,7 @@ exact = cache(exact_p_values)
 def constrained_z(n11: int, n10: int, n01: int, n00: int, rho: float) -> float:
     """The statistic from its definition: the likelihood maximised numerically under V = rho B."""
     n = n11 + n10 + n01 + n00
-    seen = (
-        1 - n00 / n
-    )  # the maximum likelihood estimate of P(at least one is right), with and without the constraint
+    seen = 1 - n00 / n  # the maximum likelihood estimate of P(at least one is right), with and without the constraint
 
     def cells(gain: float) -> tuple[float, float, float]:
         loss = (1 - rho) * seen + rho * gain
@@ -168,9 +166,7 @@ def test_a_perfect_baseline_without_gains_shows_the_limit_of_the_score_test_and_
 
 
 @pytest.mark.parametrize(("n", "base", "gain"), [(52, 1.0, 0.0), (120, 1.0, 0.0), (200, 0.995, 0.005)])
-def test_the_exact_p_values_hold_both_error_rates_where_gains_are_rare(
-    n: int, base: float, gain: float
-) -> None:
+def test_the_exact_p_values_hold_both_error_rates_where_gains_are_rare(n: int, base: float, gain: float) -> None:
     repeats = 8000
     drawn = draw(n, base, gain, gain + 0.05 * base, repeats, seed=73)
 
@@ -213,6 +209,16 @@ def test_the_exact_p_value_bounds_the_chance_of_a_table_as_extreme_anywhere_in_t
     assert exact_p_values(*table, rho)[0] == pytest.approx(largest, abs=0.002)
 
 
+def test_with_many_items_the_exact_p_values_are_nearly_those_of_the_score() -> None:
+    table = (60_000, 9_000, 9_600, 5_000)
+
+    passing, failing = exact_p_values(*table, 0.9955)
+
+    z = non_inferiority_z(*table, 0.9955)
+    assert passing == pytest.approx(norm.sf(z), rel=0.03)
+    assert failing == pytest.approx(norm.cdf(z), rel=0.03)
+
+
 # Sizes for 90 % power at one-sided 95 %, after Nam & Blackwelder: the square of
 # (z_.95 sd under the constraint + z_.90 sd) / distance.
 @pytest.mark.parametrize(
@@ -226,9 +232,7 @@ def test_the_exact_p_value_bounds_the_chance_of_a_table_as_extreme_anywhere_in_t
         (0.50, 0.10, 0.00, 1346),
     ],
 )
-def test_the_published_sample_sizes_give_ninety_percent_power(
-    base: float, flips: float, drop: float, n: int
-) -> None:
+def test_the_published_sample_sizes_give_ninety_percent_power(base: float, flips: float, drop: float, n: int) -> None:
     drawn = draw(n, base, (flips - drop) / 2, (flips + drop) / 2, 4000, seed=79)
 
     passes = np.mean(scores(drawn, 0.95) >= Z95)
@@ -320,9 +324,7 @@ def test_no_number_of_equal_answers_proves_a_ratio_of_one_or_more(rho: float) ->
         needed_items(rho, 0.95)
 
 
-@pytest.mark.parametrize(
-    ("successes", "n"), [(0, 1), (1, 1), (0, 30), (30, 30), (7, 30), (999, 1000), (300, 40_000)]
-)
+@pytest.mark.parametrize(("successes", "n"), [(0, 1), (1, 1), (0, 30), (30, 30), (7, 30), (999, 1000), (300, 40_000)])
 @pytest.mark.parametrize("confidence", [0.9, 0.95, 0.995])
 def test_the_binomial_bounds_agree_with_scipy(successes: int, n: int, confidence: float) -> None:
     expected = binomtest(successes, n).proportion_ci(confidence_level=2 * confidence - 1, method="exact")

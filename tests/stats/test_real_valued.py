@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy.stats import bootstrap
 
 from pytest_edgeai.stats.order import needed_n
 from pytest_edgeai.stats.real_valued import paired_ratio_bounds
@@ -26,9 +27,7 @@ def test_the_bounds_miss_the_true_ratio_about_as_often_as_stated(items: int) -> 
     rng = np.random.default_rng(97)
     repeats, confidence, truth = 400, 0.95, 0.97
 
-    bounds = np.array(
-        [paired_ratio_bounds(*paired_scores(items, rng), confidence, rng) for _ in range(repeats)]
-    )
+    bounds = np.array([paired_ratio_bounds(*paired_scores(items, rng), confidence, rng) for _ in range(repeats)])
 
     # The bootstrap is approximate: 2 points beside the binomial tolerance.
     allowed = 1 - confidence + 0.02 + 3 * math.sqrt(confidence * (1 - confidence) / repeats)
@@ -57,11 +56,35 @@ def test_skewed_losses_make_lopsided_bounds() -> None:
     assert estimate - low > 1.05 * (high - estimate)
 
 
+@pytest.mark.parametrize("side", [1, -1], ids=["losses", "gains"])
+def test_the_bounds_are_those_of_the_bca_bootstrap_in_scipy(side: int) -> None:
+    rng = np.random.default_rng(127)
+    reference = rng.uniform(0.5, 1.0, size=25)
+    variant = reference * (1 - side * 0.1 * rng.exponential(size=25) ** 2)
+    resamples = 20_000
+
+    bounds = np.array(paired_ratio_bounds(variant, reference, 0.95, rng, resamples))
+
+    expected, percentile_only = (
+        bootstrap(
+            (variant, reference),
+            lambda v, r, axis: v.mean(axis) / r.mean(axis),
+            paired=True,
+            confidence_level=0.9,
+            n_resamples=resamples,
+            method=method,
+            rng=rng,
+        ).confidence_interval
+        for method in ("BCa", "percentile")
+    )
+    width = expected.high - expected.low
+    assert bounds == pytest.approx(expected, abs=0.04 * width)
+    assert np.abs(bounds - percentile_only).min() > 0.05 * width
+
+
 @given(pairs=score_pairs, scale=st.floats(0.01, 100.0))
 @repeatable
-def test_the_bounds_enclose_the_ratio_and_scale_with_it(
-    pairs: list[tuple[float, float]], scale: float
-) -> None:
+def test_the_bounds_enclose_the_ratio_and_scale_with_it(pairs: list[tuple[float, float]], scale: float) -> None:
     variant, reference = np.array(pairs).T
 
     low, high = paired_ratio_bounds(variant, reference, 0.95, np.random.default_rng(1), resamples=200)
@@ -80,9 +103,7 @@ def test_identical_scores_have_a_ratio_of_exactly_one() -> None:
 def test_the_same_seed_gives_the_same_bounds() -> None:
     variant, reference = paired_scores(80, np.random.default_rng(109))
 
-    first, second = (
-        paired_ratio_bounds(variant, reference, 0.95, np.random.default_rng(5)) for _ in range(2)
-    )
+    first, second = (paired_ratio_bounds(variant, reference, 0.95, np.random.default_rng(5)) for _ in range(2))
 
     assert first == second
 
@@ -122,9 +143,7 @@ def test_a_rare_collapse_is_missed_by_thirty_items_and_not_by_as_many_as_an_orde
     def false_passes(items: int) -> float:
         collapsed = (rng.random((repeats, items)) >= 1 - ratio).astype(float)
         return float(
-            np.mean(
-                [paired_ratio_bounds(row, np.ones(items), confidence, rng)[0] >= ratio for row in collapsed]
-            )
+            np.mean([paired_ratio_bounds(row, np.ones(items), confidence, rng)[0] >= ratio for row in collapsed])
         )
 
     assert false_passes(30) > 0.15

@@ -39,10 +39,7 @@ def exact_log_e(wins: int, rounds: int) -> float:
 def e_process_boundary() -> NDArray[np.int64]:
     """For n = 0 ... LOOKS, the fewest wins at which the e-process reaches 1/ALPHA (n + 1: never)."""
     return np.array(
-        [
-            next((k for k in range(n + 1) if log_e_value(k, n - k) >= -math.log(ALPHA)), n + 1)
-            for n in range(LOOKS + 1)
-        ]
+        [next((k for k in range(n + 1) if log_e_value(k, n - k) >= -math.log(ALPHA)), n + 1) for n in range(LOOKS + 1)]
     )
 
 
@@ -88,9 +85,7 @@ def test_the_e_value_is_the_likelihood_ratio_integrated_over_win_rates_above_one
 
 @pytest.mark.parametrize("rounds", [1, 2, 5, 9, 37, 600, 5000])
 def test_the_e_value_agrees_with_exact_integers(rounds: int) -> None:
-    for wins in sorted(
-        {0, 1, rounds // 3, rounds // 2, (rounds + 1) // 2, 2 * rounds // 3, rounds - 1, rounds}
-    ):
+    for wins in sorted({0, 1, rounds // 3, rounds // 2, (rounds + 1) // 2, 2 * rounds // 3, rounds - 1, rounds}):
         assert log_e_value(wins, rounds - wins) == pytest.approx(exact_log_e(wins, rounds), abs=1e-10)
 
 

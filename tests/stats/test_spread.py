@@ -24,9 +24,7 @@ def true_rmad() -> float:
     low, high = 0.0, 0.9
     for _ in range(60):
         m = (low + high) / 2
-        inside = (
-            math.erf(math.log1p(m) / 0.2 / math.sqrt(2)) - math.erf(math.log1p(-m) / 0.2 / math.sqrt(2))
-        ) / 2
+        inside = (math.erf(math.log1p(m) / 0.2 / math.sqrt(2)) - math.erf(math.log1p(-m) / 0.2 / math.sqrt(2))) / 2
         low, high = (m, high) if inside < 0.5 else (low, m)
     return 1.4826 * low
 

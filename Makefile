@@ -1,0 +1,44 @@
+# make suites: set up and run the shipped gates on the sample model. make test: set up and run the tests. make check: set up, lint, types, layers.
+# Everything goes into .venv; the versions are the tested ones of constraints.txt.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+TARGET ?= intel
+ARGS ?=
+
+.PHONY: help setup suites test check format sample clean
+
+help:
+	@echo "make suites | test | check | format | sample | clean     (suites takes TARGET=$(TARGET) and ARGS=...)"
+
+setup: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 ..." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $(READY)
+
+suites: $(READY)
+	$(BIN)/python -m pytest suites --edge-target=$(TARGET) $(ARGS)
+
+test: $(READY)
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+sample: $(READY)
+	$(BIN)/python -m pytest suites --edge-target=$(TARGET) --edge-report=reports/sample --edge-release=sample $(ARGS)
+
+clean:
+	rm -rf $(VENV) reports/latest .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

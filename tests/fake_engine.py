@@ -1,0 +1,105 @@
+"""A framework plugin for the tests: the model as it is, misbehaving in a worker as its recipe's method says."""
+
+import os
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from pytest_edgeai import hookimpl
+from pytest_edgeai.records import EngineDevice, Recipe
+
+METHODS = (
+    "plain",  # the baseline's own code
+    "twice",  # does the work twice
+    "segv_build", "segv_load", "segv_call", "segv_later",
+    "hang_build", "hang_load", "hang_call",
+    "exit_build", "exit_load", "exit_call",
+    "raise_build", "raise_load", "raise_call",
+    "nan_call", "nan_later",
+    "nothing_built",
+    "slow_build",  # long enough to be killed in the middle
+    "chatty",  # prints without end
+)  # fmt: skip
+
+
+class Fake:
+    name = "fake"
+    distributions = ("onnxruntime",)
+
+    def catalogue(self, target, kind):
+        return [Recipe(framework="fake", precision="fp32", method=method) for method in METHODS]
+
+    def baseline(self, kind):
+        return None
+
+    def refusal(self, recipe, assessment, device):
+        return None
+
+    def reason(self, recipe, assessment, device):
+        return "It is a test."
+
+    def devices(self):
+        return (EngineDevice(name="CPU"),)
+
+    def build(self, recipe, model, folder, calibration):
+        misbehave(recipe.method, "build")
+        if recipe.method == "slow_build":
+            (folder / "half.bin").write_bytes(b"half")
+            time.sleep(60)
+        if recipe.method != "nothing_built":
+            shutil.copy(model, folder / "model.onnx")
+
+    def load(self, recipe, folder, threads):
+        misbehave(recipe.method, "load")
+        return Runner(recipe.method, folder, threads)
+
+
+class Runner:
+    def __init__(self, method: str, folder: Path, threads: int) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.add_session_config_entry("session.force_spinning_stop", "1")
+        self._session = onnxruntime.InferenceSession(folder / "model.onnx", options, providers=["CPUExecutionProvider"])
+        self._method = method
+        self._calls = 0
+
+    def __call__(self, inputs):
+        self._calls += 1
+        # The first call proves a build; "call" strikes in the measuring worker's first calls, "later" while it is timed.
+        if self._calls > 1:
+            misbehave(self._method, "call")
+        if self._calls > 10:
+            misbehave(self._method, "later")
+        if self._method == "twice":
+            self._session.run(None, dict(inputs))
+        if self._method == "chatty":
+            sys.stderr.write("x" * 10_000_000)
+        outputs = dict(zip(["logits"], self._session.run(None, dict(inputs)), strict=True))
+        if self._method == "nan_call" or (self._method == "nan_later" and self._calls > 10):
+            outputs["logits"] = np.full_like(outputs["logits"], np.nan)
+        return outputs
+
+    def placement(self):
+        return {"device": "CPU", "precision": "fp32"}
+
+
+def misbehave(method: str, phase: str) -> None:
+    if method == f"segv_{phase}":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if method == f"hang_{phase}":
+        time.sleep(3600)
+    if method == f"exit_{phase}":
+        os._exit(0)
+    if method == f"raise_{phase}":
+        raise RuntimeError("the engine says no")
+
+
+@hookimpl
+def edge_frameworks():
+    return (Fake(),)
