@@ -281,7 +281,7 @@ def _external_files(model: "ModelProto", file: Path) -> dict[str, Path]:
                 raise ModelError(f"{file}: tensor '{tensor_name}' holds {held} bytes and its shape needs {needed:.0f}. Export the model again.")
             continue
         entries = {entry.key: entry.value for entry in tensor.external_data}
-        location = entries.get("location", "")
+        location = _text(entries.get("location", ""))
         what = f"{file}: the data of tensor '{tensor_name}' lie in '{location}'"
         ways = (PurePosixPath(location), PureWindowsPath(location))
         if not location or any(way.is_absolute() or way.drive or ".." in way.parts for way in ways):
@@ -347,19 +347,26 @@ def _spec(value: "ValueInfoProto", path: str, role: str) -> TensorSpec:
             raise ModelError(
                 f"{what} of unknown rank, so nothing can be fed to it. Export the model with the input's rank."
             )
-        return TensorSpec(name=value.name, dtype=dtype, shape=("...",))
+        return TensorSpec(name=_text(value.name), dtype=dtype, shape=("...",))
     # Exporters write an axis of any size as a name, as nothing, or as -1 or 0.
     shape = tuple(
-        dim.dim_value if dim.dim_value > 0 else dim.dim_param or f"{value.name}:{axis}"
+        dim.dim_value if dim.dim_value > 0 else _text(dim.dim_param) or f"{_text(value.name)}:{axis}"
         for axis, dim in enumerate(tensor.shape.dim)
     )
-    return TensorSpec(name=value.name, dtype=dtype, shape=shape)
+    return TensorSpec(name=_text(value.name), dtype=dtype, shape=shape)
 
 
 _NUMPY: Final = frozenset(
     {"bool", "float16", "float32", "float64", "complex64", "complex128"}
     | {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}
 )
+
+
+def _text(value: str | bytes) -> str:
+    """Protobuf hands back a string that isn't UTF-8 as bytes."""
+    if isinstance(value, bytes):
+        raise ModelError(f"The name {value[:60]!r} in the model is not UTF-8: the file is damaged. Export or download it again.")
+    return value
 
 
 def _dtype(data_type: int) -> str:

@@ -7,6 +7,7 @@ import math
 import operator as operators
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -170,9 +171,14 @@ def accuracy_ratio(
         high = proportions.ratio_bounds(both, better, worse, neither, 1 - below)[1]
         method = "paired non-inferiority (Nam-Blackwelder)"
         notes.append(f"{worse} items got worse, {better} got better")
-        needed = proportions.needed_items(limit, 1 - above) if 0 < limit < 1 else 0
-        if operator == ">=" and items < needed:
+        needed = proportions.needed_items(limit, 1 - above) if operator == ">=" and 0 < limit < 1 else 0
+        if items < needed:
             notes.append(f"{items} items can't prove it even without one error; it needs at least {needed}")
+        elif _outcome(low, high, operator, limit) is Outcome.INCONCLUSIVE:
+            z = proportions.non_inferiority_z(both, better, worse, neither, limit)
+            level = NormalDist().inv_cdf(1 - (above if z > 0 else below))
+            wanted = math.ceil(items * (level / z) ** 2) if z else None
+            notes.append(f"about {wanted} items like these would decide it" if wanted else "the estimate is exactly at the limit")
     else:
         rng = np.random.default_rng(0)
         low = real_valued.paired_ratio_bounds(variant, reference, 1 - 2 * above, rng)[0]

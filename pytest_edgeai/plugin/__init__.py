@@ -1,5 +1,14 @@
-"""The pytest plugin: options, markers, fixtures, outcomes. The only importer of pytest; imports nothing else that costs time."""
+"""The pytest plugin: options, markers, fixtures. The only importer of pytest.
 
+What is here is loaded at every start of pytest, so it is little and imports nothing that costs time; the hooks of running edge tests are
+registered when the first one is collected.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_edgeai.plugin import options, state
 from pytest_edgeai.plugin.fixtures import (
     _edge_study,
     edge_assessment,
@@ -11,21 +20,9 @@ from pytest_edgeai.plugin.fixtures import (
     edge_variant,
     edge_variants,
 )
-from pytest_edgeai.plugin.hooks import (
-    pytest_addhooks,
-    pytest_addoption,
-    pytest_assertrepr_compare,
-    pytest_collection_modifyitems,
-    pytest_configure,
-    pytest_configure_node,
-    pytest_generate_tests,
-    pytest_runtest_call,
-    pytest_runtest_makereport,
-    pytest_runtest_setup,
-    pytest_runtestloop,
-    pytest_sessionfinish,
-    pytest_terminal_summary,
-)
+
+if TYPE_CHECKING:
+    from pytest_edgeai.records import Results
 
 __all__ = [
     "_edge_study",
@@ -37,17 +34,76 @@ __all__ = [
     "edge_target",
     "edge_variant",
     "edge_variants",
-    "pytest_addhooks",
-    "pytest_addoption",
-    "pytest_assertrepr_compare",
-    "pytest_collection_modifyitems",
-    "pytest_configure",
-    "pytest_configure_node",
-    "pytest_generate_tests",
-    "pytest_runtest_call",
-    "pytest_runtest_makereport",
-    "pytest_runtest_setup",
-    "pytest_runtestloop",
-    "pytest_sessionfinish",
-    "pytest_terminal_summary",
 ]
+
+MARKERS = (
+    "edge_model(path, dataset=None, score='top1'): the model of these tests; paths are relative to the test file.",
+    "edge_target(name, ...): run these tests only for these targets.",
+    "edge_recipe(glob): run these tests only for variants whose name matches.",
+    "edge_rigor(name): effort of these tests' comparisons, 'quick' or 'strict'.",
+)
+_RESULTS: "pytest.StashKey[Results]" = pytest.StashKey()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    options.declare(parser)
+
+
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    from pytest_edgeai.hookspecs import ConftestHooks
+
+    pluginmanager.add_hookspecs(ConftestHooks)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    for marker in MARKERS:
+        config.addinivalue_line("markers", marker)
+    if config.getoption("edge_plan"):
+        # Nothing runs, so there is nothing to share out between processes (pytest-xdist reads this after us).
+        config.option.dist = "no"
+        _register_hooks(config)
+    if config.getoption("edge_target") and not hasattr(config, "workerinput"):
+        from pytest_edgeai.plugin.outcomes import usage_errors
+
+        with usage_errors():  # told at once, before anything is collected
+            _ = state.session(config).run
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """pytest-xdist: tell a worker where the run's facts are gathered."""
+    node.workerinput["edge_folder"] = str(state.run_folder(node.config))
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if any(name.startswith("edge_") for name in metafunc.fixturenames):
+        _register_hooks(metafunc.config)
+        from pytest_edgeai.plugin import collection
+
+        collection.parametrize(metafunc)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    config = session.config
+    if hasattr(config, "workerinput") or not state.run_folder(config).is_dir():
+        return
+    from pytest_edgeai.plugin import finish
+
+    results = finish.gather(session)
+    if results is not None:
+        config.stash[_RESULTS] = results
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if _RESULTS in config.stash:
+        from pytest_edgeai.plugin import finish
+
+        finish.summarize(terminalreporter, config, config.stash[_RESULTS])
+
+
+def _register_hooks(config: pytest.Config) -> None:
+    from pytest_edgeai.plugin import running
+
+    if not config.pluginmanager.is_registered(running):
+        config.pluginmanager.register(running, "edgeai-running")

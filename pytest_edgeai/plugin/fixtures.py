@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_edgeai.errors import EdgeError, UnsupportedError
-from pytest_edgeai.plugin.state import SESSION
+from pytest_edgeai.plugin import state
 
 if TYPE_CHECKING:
     from pytest_edgeai.dataset import Dataset
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
 @pytest.fixture
 def edge_target(request: pytest.FixtureRequest) -> "Target":
     """The class of hardware that this run is for."""
-    return request.config.stash[SESSION].run.target
+    return state.session(request.config).run.target
 
 
 @pytest.fixture
 def edge_device(request: pytest.FixtureRequest) -> "Device":
     """The machine that this run is on."""
-    return request.config.stash[SESSION].run.device
+    return state.session(request.config).run.device
 
 
 @pytest.fixture
 def _edge_study(request: pytest.FixtureRequest) -> "Study":
-    session = request.config.stash[SESSION]
+    session = state.session(request.config)
     return session.study(session.declaration(request.node, getattr(request, "param", None)))
 
 
@@ -62,13 +62,13 @@ def edge_variant(request: pytest.FixtureRequest, _edge_study: "Study") -> "Subje
     if refusal is not None:
         raise UnsupportedError(f"{name}: {refusal}")
     _edge_study.variant(name)
-    return request.config.stash[SESSION].subject(_edge_study, name, request.node)
+    return state.session(request.config).subject(_edge_study, name, request.node)
 
 
 @pytest.fixture
 def edge_variants(request: pytest.FixtureRequest, _edge_study: "Study") -> "list[Subject]":
     """All variants that could be built, in the target's order of preference."""
-    session, built = request.config.stash[SESSION], []
+    session, built = state.session(request.config), []
     for offer in _edge_study.plan.offers:
         try:
             _edge_study.variant(offer.recipe.name)
@@ -87,4 +87,4 @@ def edge_variants(request: pytest.FixtureRequest, _edge_study: "Study") -> "list
 def edge_choice(request: pytest.FixtureRequest, _edge_study: "Study") -> "Subject":
     """The recommended variant: found on selection items, judged on confirmation items and fresh samples."""
     choice = _edge_study.choice
-    return request.config.stash[SESSION].subject(_edge_study, choice.recipe, request.node, is_choice=True)
+    return state.session(request.config).subject(_edge_study, choice.recipe, request.node, is_choice=True)

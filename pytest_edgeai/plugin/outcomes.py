@@ -32,6 +32,15 @@ def translated(session: "EdgeSession", item: pytest.Item) -> Iterator[None]:
     raise pytest.fail.Exception(text, pytrace=False) from None
 
 
+@contextlib.contextmanager
+def usage_errors() -> Iterator[None]:
+    """Our errors as pytest's usage errors: one line, exit status 4."""
+    try:
+        yield
+    except EdgeError as error:
+        raise pytest.UsageError(str(error)) from None
+
+
 def explained(verdict: "Verdict") -> list[str]:
     """The lines for an assertion that failed on this verdict."""
     lines = verdict.lines()

@@ -15,15 +15,13 @@ if TYPE_CHECKING:
     from pytest_edgeai.pipeline import Declaration, Run, Study
     from pytest_edgeai.records import Figure, Outcome, Verdict
 
-GATES = frozenset({"edge_variant", "edge_variants", "edge_choice"})
-"""Fixtures whose users are expected to decide gates."""
-
 
 class EdgeSession:
     """Made at configuration and cheap; everything else is made when a test needs it."""
 
-    def __init__(self, config: pytest.Config) -> None:
+    def __init__(self, config: pytest.Config, folder: Path) -> None:
         self.config = config
+        self.folder = folder
         self.settings = options.read(config)
         self.started = datetime.now(UTC)
         self.worker_input: dict[str, Any] | None = getattr(config, "workerinput", None)
@@ -33,15 +31,6 @@ class EdgeSession:
         """Of the running test: proven claims whose assertion failed all the same, because it wanted the opposite."""
         self.problem: EdgeError | None = None
         """What stopped the collection of edge tests."""
-
-    @functools.cached_property
-    def folder(self) -> Path:
-        """The run's; the controller of several processes names it."""
-        if self.worker_input is not None:
-            return Path(self.worker_input["edge_folder"])
-        from pytest_edgeai.pipeline import new_run_folder
-
-        return new_run_folder()
 
     @functools.cached_property
     def run(self) -> "Run":

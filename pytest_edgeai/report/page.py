@@ -22,7 +22,7 @@ from pytest_edgeai.records import (
     Verdict,
 )
 from pytest_edgeai.report.advice import ORDER, Advice, advise, counts
-from pytest_edgeai.report.charts import COSTS, SERIES, SYMBOLS, Chart, charts, fronts
+from pytest_edgeai.report.charts import SERIES, SYMBOLS, Chart, charts, fronts
 from pytest_edgeai.report.figures import bare_interval, figure, interval, shown, span, uncertain
 from pytest_edgeai.report.text import cause, plain
 from pytest_edgeai.units import show
@@ -91,7 +91,6 @@ def render(results: Results) -> str:
             if variant.state == "failed"
         ],
         columns=_COLUMNS,
-        costs=COSTS,
         legend=[
             (framework, number % SERIES, SYMBOLS[number % len(SYMBOLS)])
             for framework, number in series.items()

@@ -196,9 +196,7 @@ def needed_items(rho: float, confidence: float) -> int:
     Source: Nam & Blackwelder (2002), without discordant pairs.
     """
     if not 0 < rho < 1:
-        raise ValueError(
-            f"rho must lie between 0 and 1, not {rho}: equal answers prove no ratio of 1 or more"
-        )
+        raise ValueError(f"rho must lie between 0 and 1, not {rho}: equal answers prove no ratio of 1 or more")
     quantile = NormalDist().inv_cdf(confidence_level(confidence))
     n = max(1, math.floor(quantile**2 * rho / (1 - rho)))
     while non_inferiority_z(n, 0, 0, 0, rho) < quantile:

@@ -79,9 +79,7 @@ def log_e_value(wins: int, losses: int) -> float:
     minority = math.log(total) - math.log(rounds + 1 - fewer)
     if wins <= losses:
         return minority
-    both = (
-        (rounds + 1) * math.log(2) + math.lgamma(wins + 1) + math.lgamma(losses + 1) - math.lgamma(rounds + 2)
-    )
+    both = (rounds + 1) * math.log(2) + math.lgamma(wins + 1) + math.lgamma(losses + 1) - math.lgamma(rounds + 2)
     return both + math.log1p(-math.exp(minority - both))
 
 

@@ -72,7 +72,7 @@ def test_every_chart_is_drawn_and_no_script_fails(opened, run, charts):
     assert document.count('class="chart js-plotly-plot"') == charts
     assert document.count('class="main-svg"') >= charts
     assert document.count('class="points"') >= charts
-    assert "needs a browser that runs scripts" not in document
+    assert "needs a current browser" not in document
 
 
 def test_the_charts_show_the_front_the_intervals_and_the_names(opened, tmp_path):

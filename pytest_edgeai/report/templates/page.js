@@ -42,15 +42,18 @@
       event.currentTarget.dataset.open = String(!open);
       event.currentTarget.textContent = open ? "Close all" : "Open all";
     });
-    window.addEventListener("hashchange", () => {
+    const follow = () => {
       const found = location.hash.startsWith("#verdict-") && document.getElementById(location.hash.slice(1));
       if (found) {
         show("");
         found.open = true;
         found.scrollIntoView();
       }
-    });
+    };
+    window.addEventListener("hashchange", follow);
+    follow();
   }
+
   // Charts.
   const color = (name) => getComputedStyle(root).getPropertyValue(`--${name}`).trim();
   const pen = document.createElement("canvas").getContext("2d");
@@ -62,8 +65,8 @@
     const bars = (points, axis) => ({
       type: "data",
       symmetric: false,
-      array: points.map((point) => point[axis][2] - point[axis][0]),
-      arrayminus: points.map((point) => point[axis][0] - point[axis][1]),
+      array: points.map((point) => Math.max(0, point[axis][2] - point[axis][0])),
+      arrayminus: points.map((point) => Math.max(0, point[axis][0] - point[axis][1])),
       thickness: 1,
       width: 3,
       color: color(points[0].front ? "soft" : "bar"),

@@ -1,0 +1,64 @@
+"""The finish: what all processes found is gathered, written as a report, and summed up on the terminal."""
+
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+
+from pytest_edgeai import report, results
+from pytest_edgeai.plugin import state
+from pytest_edgeai.records import Outcome, Results
+from pytest_edgeai.report import terminal
+
+
+def gather(session: pytest.Session) -> Results | None:
+    """The run's results, written to the report's folder; ``None`` when no edge test was selected.
+
+    A run that selected some and decided no gate is not green, whatever pytest says.
+    """
+    edge = state.session(session.config)
+    try:
+        if not results.selected(edge.folder):
+            return None
+        run = edge.run
+        found = results.gather(
+            edge.folder,
+            settings=edge.settings,
+            registry_=run.registry,
+            target=run.target,
+            device=run.device,
+            standing=run.standing,
+            started=edge.started,
+            command=shlex.join(["pytest", *session.config.invocation_params.args]),
+        )
+    finally:
+        shutil.rmtree(edge.folder, ignore_errors=True)
+    if not _decided(found) and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    try:
+        report.write(found, Path(edge.settings.report))
+    except OSError as error:
+        edge.say(
+            f"the report can't be written to {edge.settings.report}: {error.strerror or error}. "
+            "Choose another folder with --edge-report."
+        )
+    return found
+
+
+def summarize(reporter: pytest.TerminalReporter, config: pytest.Config, found: Results) -> None:
+    """A section in pytest's terminal summary."""
+    reporter.section("edgeai")
+    writer = reporter._tw
+    encoding = (getattr(writer._file, "encoding", None) or "ascii").lower()
+    for markup, text in terminal.summary(found, writer.fullwidth, ascii_only="utf" not in encoding):
+        reporter.write_line(text, **({markup: True} if markup else {}))
+    page = Path(state.session(config).settings.report) / "index.html"
+    if page.is_file():
+        reporter.write_line(f"report: {page}")
+    if not _decided(found):
+        reporter.write_line("No gate was decided, so nothing is proven: the run fails.", red=True)
+
+
+def _decided(found: Results) -> bool:
+    return any(gate.verdict.outcome in (Outcome.PASS, Outcome.FAIL) for gate in found.gates)

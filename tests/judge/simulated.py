@@ -1,0 +1,162 @@
+"""Simulated machines: samplers that obey the protocols, with noise that is known and a clock that costs nothing."""
+
+import dataclasses
+import math
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pytest_edgeai.measure.turns import calls_a_slot
+
+
+@dataclasses.dataclass(frozen=True)
+class Weather:
+    """What disturbs a simulated machine."""
+
+    noise: float = 0.02
+    """Standard deviation of ln(time) of a slot or a call."""
+    layout: float = 0.005
+    """Standard deviation of ln(speed-up) between pairs of processes that run the same code."""
+    hogs: bool = False
+    """A neighbour that is busy and idle in turns of 0.2 to 3 s; while busy it takes 4 ms from us every 10 ms of work, on average."""
+    drift: float = 0.0
+    """By how much everything becomes slower each second, as by heat."""
+    correlation: float = 0.0
+    """Of ln(time) between neighbouring calls of a series."""
+
+
+QUIET = Weather()
+HOGS = Weather(hogs=True)
+HEAT = Weather(drift=0.03)
+
+
+class Machine:
+    """Work takes the time that it takes here; the clock stands still otherwise."""
+
+    def __init__(self, weather: Weather, seed: int) -> None:
+        self.rng = np.random.default_rng(seed)
+        self.weather = weather
+        self.clock = 0.0
+        self._normal = self._drawn(self.rng.standard_normal)
+        self._exponential = self._drawn(self.rng.standard_exponential)
+        self._busy, self._until = False, 0.0
+        self._to_next_visit = 0.0
+        self._last = 0.0
+
+    def coin(self) -> bool:
+        """Fair."""
+        return next(self._normal) > 0
+
+    def work(self, seconds: float) -> float:
+        """How long ``seconds`` of undisturbed work take now."""
+        weather = self.weather
+        noise = next(self._normal)
+        if weather.correlation:
+            rho = weather.correlation
+            self._last = noise = rho * self._last + math.sqrt(1 - rho * rho) * noise
+        taken = seconds * math.exp(weather.noise * noise + weather.drift * self.clock)
+        if weather.hogs:
+            taken += self._visits(taken)
+        self.clock += taken
+        return taken
+
+    def _visits(self, work: float) -> float:
+        while self.clock >= self._until:
+            self._busy = not self._busy
+            self._until += self.rng.uniform(0.2, 3)
+        taken = 0.0
+        if self._busy:
+            self._to_next_visit -= work
+            while self._to_next_visit < 0:
+                self._to_next_visit += 0.010 * next(self._exponential)
+                taken += 0.004 * next(self._exponential)
+        return taken
+
+    @staticmethod
+    def _drawn(draw) -> Iterator[float]:
+        while True:
+            yield from draw(256).tolist()
+
+
+class Turns:
+    """A TurnSampler: a baseline and a variant that is truly ``speedup`` times as fast."""
+
+    def __init__(
+        self,
+        speedup: float,
+        limit: float,
+        weather: Weather = QUIET,
+        *,
+        seed: int = 0,
+        pairs: int = 3,
+        call: float = 0.010,
+        equal_calls: bool = False,
+    ) -> None:
+        """``call``: seconds of the baseline's; ``equal_calls``: slots of as many calls on both sides, however long they are then."""
+        self.machine = Machine(weather, seed)
+        self.pairs = pairs
+        self._baseline = call
+        self._variants = [call / speedup * math.exp(x) for x in self.machine.rng.normal(0, weather.layout, pairs)]
+        self._calls = (1, 1) if equal_calls else calls_a_slot(call, call / speedup, limit)
+        self.rounds = 0
+
+    def round(self, pair: int) -> float:
+        self.rounds += 1
+        baseline, variant = self._calls[0] * self._baseline, self._calls[1] * self._variants[pair]
+        if self.machine.coin():
+            one = self.machine.work(baseline)
+            other = self.machine.work(variant)
+        else:
+            other = self.machine.work(variant)
+            one = self.machine.work(baseline)
+        return math.log(one / self._calls[0]) - math.log(other / self._calls[1])
+
+    def seconds(self) -> float:
+        return self.machine.clock
+
+
+class Told:
+    """A TurnSampler whose rounds are told: the same difference always, or one after the other."""
+
+    def __init__(self, *differences: float, pairs: int = 3, round_seconds: float = 0.01) -> None:
+        self.pairs, self.rounds = pairs, 0
+        self._differences, self._round_seconds = differences, round_seconds
+
+    def round(self, pair: int) -> float:
+        self.rounds += 1
+        return self._differences[(self.rounds - 1) % len(self._differences)]
+
+    def seconds(self) -> float:
+        return self.rounds * self._round_seconds
+
+
+class Series:
+    """A SeriesSampler: calls of ``call`` seconds (the median), alone; beside them a canary of its own noise."""
+
+    def __init__(
+        self,
+        weather: Weather = QUIET,
+        *,
+        seed: int = 0,
+        call: float = 0.010,
+        canary: Weather | None = QUIET,
+    ) -> None:
+        """``canary=None``: there is none."""
+        self.machine = Machine(weather, seed)
+        self._call = call
+        self._canary_machine = Machine(canary, seed + 1) if canary else None
+        self._canary: list[float] = []
+        self.asked: list[int] = []
+
+    def more(self, count: int) -> NDArray[np.float64]:
+        self.asked.append(count)
+        if self._canary_machine:
+            self._canary += [self._canary_machine.work(1e-3) for _ in range(count // 5)]
+        return np.array([self.machine.work(self._call) for _ in range(count)])
+
+    def canary(self) -> NDArray[np.float64]:
+        return np.array(self._canary)
+
+    def seconds(self) -> float:
+        return self.machine.clock
