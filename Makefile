@@ -8,10 +8,10 @@ READY := $(VENV)/.ready
 TARGET ?= intel
 ARGS ?=
 
-.PHONY: help setup suites test check format sample clean
+.PHONY: help setup suites test check format sample schema clean
 
 help:
-	@echo "make suites | test | check | format | sample | clean     (suites takes TARGET=$(TARGET) and ARGS=...)"
+	@echo "make suites | test | check | format | sample | schema | clean     (suites takes TARGET=$(TARGET) and ARGS=...)"
 
 setup: $(READY)
 
@@ -39,6 +39,9 @@ format: $(READY)
 
 sample: $(READY)
 	$(BIN)/python -m pytest suites --edge-target=$(TARGET) --edge-report=reports/sample --edge-release=sample $(ARGS)
+
+schema: $(READY)
+	$(BIN)/python -c "from pytest_edgeai.report.schema import schema; print(schema(), end='')" > docs/results.schema.json
 
 clean:
 	rm -rf $(VENV) reports/latest .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from pytest_edgeai import registry
+from pytest_edgeai import registry, strategy
 from pytest_edgeai.journal import read
 from pytest_edgeai.records import (
     SCHEMA,
@@ -58,12 +58,12 @@ class _Findings:
             case _:
                 raise ValueError(f"The journal has a fact of an unknown kind: {kind}.")
 
-    def result(self, header: ModelResult) -> ModelResult:
+    def result(self, header: ModelResult, target: Target) -> ModelResult:
+        # The baseline first, then in the target's order of preference.
+        known = sorted(self.variants.values(), key=lambda v: (v.role, strategy.rank(target, v.framework), v.name))
         variants = (
-            msgspec.structs.replace(
-                variant, figures=self.figures.get(name, {}), placement=self.placements.get(name, {})
-            )
-            for name, variant in self.variants.items()
+            msgspec.structs.replace(v, figures=self.figures.get(v.name, {}), placement=self.placements.get(v.name, {}))
+            for v in known
         )
         return msgspec.structs.replace(
             header, variants=tuple(variants), choice=self.choice, measurements=tuple(self.measurements)
@@ -102,7 +102,7 @@ def gather(
         standing=standing,
         versions=_versions(registry_),
         settings={name: getattr(settings, name) for name in settings.__slots__},
-        models=tuple(found.result(found.header) for found in models.values() if found.header is not None),
+        models=tuple(found.result(found.header, target) for found in models.values() if found.header is not None),
         gates=tuple(gates),
     )
 

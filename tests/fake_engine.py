@@ -21,7 +21,7 @@ METHODS = (
     "raise_build", "raise_load", "raise_call", "raise_later",
     "nan_call", "nan_later",
     "nothing_built",
-    "slow_build",  # long enough to be killed in the middle
+    "slow_build",  # two files; long enough to be killed in the middle, unless a file "hurry" lies beside the model
     "chatty",  # prints without end
 )  # fmt: skip
 
@@ -53,7 +53,9 @@ class Fake:
         misbehave(recipe.method, "build")
         if recipe.method == "slow_build":
             (folder / "half.bin").write_bytes(b"half")
-            time.sleep(60)
+            if not (model.parent / "hurry").exists():
+                time.sleep(3600)
+            (folder / "half.bin").write_bytes(b"both halves")
         if recipe.method != "nothing_built":
             shutil.copy(model, folder / "model.onnx")
 
@@ -84,7 +86,7 @@ class Runner:
         if self._method == "twice":
             self._session.run(None, dict(inputs))
         if self._method == "chatty":
-            sys.stderr.write("x" * 10_000_000)
+            print("x" * 10_000_000, flush=True)
         outputs = dict(zip(["logits"], self._session.run(None, dict(inputs)), strict=True))
         if self._method == "nan_call" or (self._method == "nan_later" and self._calls > 10):
             outputs["logits"] = np.full_like(outputs["logits"], np.nan)

@@ -128,7 +128,7 @@ class _Compiled:
 
     def __init__(self, recipe: Recipe, file: Path, threads: int) -> None:
         self._recipe, self._file, self._threads = recipe, file, threads
-        self._accepted: list[tuple[str, tuple[int, ...], Any]] = []
+        self._accepted: list[tuple[str, tuple[int, ...], Any]] | None = None
         self._inputs: dict[str, str] = {}
         self._outputs: list[str] = []
         self._compile(fix_batch=True)

@@ -27,7 +27,7 @@ Z99 = 2.3263478740408408
 counts = st.integers(min_value=0, max_value=300)
 tables = st.tuples(counts, counts, counts, counts).filter(lambda t: t[0] + t[2] > 0)
 ratios = st.floats(min_value=0.3, max_value=3.0)
-repeatable = settings(deadline=None, derandomize=True, database=None, max_examples=150)
+repeatable = settings(deadline=None, derandomize=True, database=None, max_examples=80)
 
 score = cache(non_inferiority_z)
 exact = cache(exact_p_values)
