@@ -278,7 +278,9 @@ def _external_files(model: "ModelProto", file: Path) -> dict[str, Path]:
         if tensor.data_location != TensorProto.EXTERNAL:
             held, needed = len(tensor.raw_data), prod(tensor.dims) * _bits(tensor.data_type) / 8
             if 0 < held < needed:
-                raise ModelError(f"{file}: tensor '{tensor_name}' holds {held} bytes and its shape needs {needed:.0f}. Export the model again.")
+                raise ModelError(
+                    f"{file}: tensor '{tensor_name}' holds {held} bytes and its shape needs {needed:.0f}. Export the model again."
+                )
             continue
         entries = {entry.key: entry.value for entry in tensor.external_data}
         location = _text(entries.get("location", ""))
@@ -365,7 +367,9 @@ _NUMPY: Final = frozenset(
 def _text(value: str | bytes) -> str:
     """Protobuf hands back a string that isn't UTF-8 as bytes."""
     if isinstance(value, bytes):
-        raise ModelError(f"The name {value[:60]!r} in the model is not UTF-8: the file is damaged. Export or download it again.")
+        raise ModelError(
+            f"The name {value[:60]!r} in the model is not UTF-8: the file is damaged. Export or download it again."
+        )
     return value
 
 

@@ -202,22 +202,29 @@ class Study:
     # 1. What is there: model, assessment, dataset --------------------------------------------------------------------------
 
     @functools.cached_property
-    def model(self) -> Model:
-        """The source, digested but not parsed. Raises ModelError."""
+    def _source(self) -> Model:
+        """The named file, digested but not parsed. Raises ModelError."""
         return assessing.digest_model(self.declaration.path)
+
+    @functools.cached_property
+    def model(self) -> Model:
+        """The source, with the digest of all its files. Raises EdgeError."""
+        return msgspec.structs.replace(self._source, digest=self.assessment.digest)
 
     @functools.cached_property
     def assessment(self) -> Assessment:
         """Read in a worker once, then kept by digest. Raises ModelError or WorkerError."""
-        kept = self.run.cache.root / "assessments" / f"{self.model.digest}-{SCHEMA}.json"
+        source = self._source
+        kept = self.run.cache.root / "assessments" / f"{source.digest}-{SCHEMA}.json"
         try:
             return msgspec.json.decode(kept.read_bytes(), type=Assessment)
         except (OSError, msgspec.DecodeError):
-            found = assessing.assess(self.model, run_task)
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        partial = kept.with_suffix(f".{os.getpid()}")
-        partial.write_bytes(msgspec.json.encode(found))
-        partial.replace(kept)
+            found = assessing.assess(source, run_task)
+        if found.digest == source.digest:  # else it has weights in other files, which may change under the same name
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            partial = kept.with_suffix(f".{os.getpid()}")
+            partial.write_bytes(msgspec.json.encode(found))
+            partial.replace(kept)
         return found
 
     @functools.cached_property

@@ -58,7 +58,10 @@ def convolutional(batch: int | str | None = "batch") -> onnx.ModelProto:
 
 def dense() -> onnx.ModelProto:
     return model_of(
-        [helper.make_node("MatMul", ["x", "w"], ["y"])], [value("x", ("n", 64))], [value("y", ("n", 32))], [floats("w", 64, 32)]
+        [helper.make_node("MatMul", ["x", "w"], ["y"])],
+        [value("x", ("n", 64))],
+        [value("y", ("n", 32))],
+        [floats("w", 64, 32)],
     )
 
 
@@ -121,7 +124,9 @@ def test_a_convolutional_model_is_counted_and_described(tmp_path: Path) -> None:
 def test_inputs_and_outputs_name_their_dynamic_axes(tmp_path: Path) -> None:
     found = assessed(convolutional(), tmp_path)
 
-    assert [(spec.name, spec.dtype, spec.shape) for spec in found.inputs] == [("image", "float32", ("batch", 3, 32, 32))]
+    assert [(spec.name, spec.dtype, spec.shape) for spec in found.inputs] == [
+        ("image", "float32", ("batch", 3, 32, 32))
+    ]
     assert [(spec.name, spec.dtype, spec.shape) for spec in found.outputs] == [("logits", "float32", ("batch", 10))]
     assert found.dynamic_axes == ("batch",)
 
@@ -174,7 +179,9 @@ def test_multiply_accumulates_are_unknown_where_shapes_are(tmp_path: Path) -> No
     found = assessed(model, tmp_path)
 
     assert found.macs is None
-    assert found.precisions["int8-static"].reason == "72 % of 592 weights are in 1 convolution, 27 % in 1 matrix product"
+    assert (
+        found.precisions["int8-static"].reason == "72 % of 592 weights are in 1 convolution, 27 % in 1 matrix product"
+    )
 
 
 def test_what_an_operator_of_another_domain_computes_is_not_left_out_in_silence(tmp_path: Path) -> None:
@@ -220,9 +227,13 @@ def test_local_functions_are_looked_into(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "label"), [(convolutional, "convolutional"), (dense, "dense"), (attention, "transformer")], ids=["convolutional", "dense", "transformer"]
+    ("make", "label"),
+    [(convolutional, "convolutional"), (dense, "dense"), (attention, "transformer")],
+    ids=["convolutional", "dense", "transformer"],
 )
-def test_the_architecture_is_told_from_where_the_work_is(make: Callable[[], onnx.ModelProto], label: str, tmp_path: Path) -> None:
+def test_the_architecture_is_told_from_where_the_work_is(
+    make: Callable[[], onnx.ModelProto], label: str, tmp_path: Path
+) -> None:
     assert assessed(make(), tmp_path).architecture == label
 
 
@@ -255,7 +266,9 @@ def test_dynamic_int8_is_refused_where_convolutions_do_the_work(tmp_path: Path) 
     found = assessed(convolutional(), tmp_path).precisions["int8-dynamic"]
 
     assert not found.possible
-    assert found.reason.startswith("99 % of 443 k multiply-accumulates are in 1 convolution, and dynamic quantization is for matrix products")
+    assert found.reason.startswith(
+        "99 % of 443 k multiply-accumulates are in 1 convolution, and dynamic quantization is for matrix products"
+    )
 
 
 def test_dynamic_int8_is_possible_where_matrix_products_do_the_work(tmp_path: Path) -> None:
@@ -268,7 +281,10 @@ def test_dynamic_int8_is_possible_where_matrix_products_do_the_work(tmp_path: Pa
 def test_products_of_two_activations_are_told_apart_from_those_with_weights(tmp_path: Path) -> None:
     found = assessed(attention(), tmp_path).precisions["int8-dynamic"]
 
-    assert found.reason == "88 % of 73.7 k multiply-accumulates are in 2 matrix products, 11 % in 2 products of two activations"
+    assert (
+        found.reason
+        == "88 % of 73.7 k multiply-accumulates are in 2 matrix products, 11 % in 2 products of two activations"
+    )
 
 
 def test_nothing_is_possible_for_a_model_that_is_already_quantized(tmp_path: Path) -> None:
@@ -422,7 +438,9 @@ def test_a_model_newer_than_the_onnx_package_is_refused_with_both_versions(tmp_p
     model = dense()
     model.opset_import[0].version = newer
 
-    assert f"has opset {newer}, and onnx {onnx.__version__} knows them up to {newer - 1}" in refusal(saved(model, tmp_path))
+    assert f"has opset {newer}, and onnx {onnx.__version__} knows them up to {newer - 1}" in refusal(
+        saved(model, tmp_path)
+    )
 
 
 def test_an_output_without_a_shape_is_no_obstacle(tmp_path: Path) -> None:
@@ -437,7 +455,10 @@ def test_an_output_without_a_shape_is_no_obstacle(tmp_path: Path) -> None:
 
 def test_large_weights_are_counted_though_left_out_of_shape_inference(tmp_path: Path) -> None:
     model = model_of(
-        [helper.make_node("MatMul", ["x", "w"], ["y"])], [value("x", ("n", 64))], [value("y", ("n", 256))], [floats("w", 64, 256)]
+        [helper.make_node("MatMul", ["x", "w"], ["y"])],
+        [value("x", ("n", 64))],
+        [value("y", ("n", 256))],
+        [floats("w", 64, 256)],
     )
 
     found = assessed(model, tmp_path)
@@ -470,13 +491,21 @@ def test_numbers_that_numpy_does_not_have_are_refused(tmp_path: Path) -> None:
 
 def test_sequences_are_refused(tmp_path: Path) -> None:
     sequence = helper.make_tensor_sequence_value_info("many", TensorProto.FLOAT, None)
-    model = model_of([helper.make_node("SequenceAt", ["many", "place"], ["one"])], [sequence, value("place", (), TensorProto.INT64)], [value("one", (1,))])
+    model = model_of(
+        [helper.make_node("SequenceAt", ["many", "place"], ["one"])],
+        [sequence, value("place", (), TensorProto.INT64)],
+        [value("one", (1,))],
+    )
 
     assert "input 'many' is of type sequence, and only dense tensors can be measured" in refusal(saved(model, tmp_path))
 
 
 def test_an_input_of_unknown_rank_is_refused(tmp_path: Path) -> None:
-    model = model_of([helper.make_node("Relu", ["x"], ["y"])], [helper.make_tensor_value_info("x", TensorProto.FLOAT, None)], [value("y", (1,))])
+    model = model_of(
+        [helper.make_node("Relu", ["x"], ["y"])],
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, None)],
+        [value("y", (1,))],
+    )
 
     assert "input 'x' is of unknown rank" in refusal(saved(model, tmp_path))
 
@@ -512,7 +541,9 @@ def test_missing_external_data_are_named_with_their_tensor(tmp_path: Path) -> No
     assert "the data of tensor 'kernel' lie in 'weights.bin', which is not there" in refusal(path)
 
 
-@pytest.mark.parametrize("location", ["../weights.bin", "/etc/passwd", "a/../../weights.bin", "C:\\weights.bin", "..\\weights.bin", ""])
+@pytest.mark.parametrize(
+    "location", ["../weights.bin", "/etc/passwd", "a/../../weights.bin", "C:\\weights.bin", "..\\weights.bin", ""]
+)
 def test_external_data_outside_the_folder_are_refused(location: str, tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     path = with_external_data(tmp_path / "model")

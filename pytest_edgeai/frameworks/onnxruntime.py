@@ -99,7 +99,9 @@ class OnnxRuntime:
         onnxruntime.disable_telemetry_events()
         capabilities = ("fp32", "int8-saturating" if _saturates() else "int8")
         return [
-            EngineDevice(name=provider, title=platform.machine(), capabilities=capabilities) if provider == CPU else EngineDevice(name=provider)
+            EngineDevice(name=provider, title=platform.machine(), capabilities=capabilities)
+            if provider == CPU
+            else EngineDevice(name=provider)
             for provider in onnxruntime.get_available_providers()
         ]
 
@@ -138,7 +140,9 @@ class OnnxRuntime:
             raise EdgeError(f"ONNX Runtime can't load {recipe.name}: {_said(error)}.") from error
         if session.get_providers() != [CPU]:
             used = ", ".join(session.get_providers())
-            raise EdgeError(f"ONNX Runtime was asked to run {recipe.name} on {CPU}, and uses {used}; such a fallback is not measured.")
+            raise EdgeError(
+                f"ONNX Runtime was asked to run {recipe.name} on {CPU}, and uses {used}; such a fallback is not measured."
+            )
         return _Session(session, placement)
 
 
@@ -188,7 +192,9 @@ def _quantize(recipe: Recipe, model: Path, file: Path, calibration: Sequence[Arr
 
     prepared = scratch / FILE
     # Symbolic shape inference needs sympy, and the recipe must not depend on what else is installed.
-    quant_pre_process(str(model), str(prepared), skip_symbolic_shape=True, save_as_external_data=_keeps_weights_outside(model))
+    quant_pre_process(
+        str(model), str(prepared), skip_symbolic_shape=True, save_as_external_data=_keeps_weights_outside(model)
+    )
     if recipe.method == "static":
         quantize_static(
             str(prepared),
@@ -202,10 +208,16 @@ def _quantize(recipe: Recipe, model: Path, file: Path, calibration: Sequence[Arr
         )
     else:
         quantize_dynamic(
-            str(prepared), str(file), op_types_to_quantize=_DYNAMIC_OPERATORS, per_channel=True, weight_type=QuantType.QInt8
+            str(prepared),
+            str(file),
+            op_types_to_quantize=_DYNAMIC_OPERATORS,
+            per_channel=True,
+            weight_type=QuantType.QInt8,
         )
     if not _int8_kernels(file, scratch / "optimized.onnx"):
-        raise BuildError(f"{recipe.name}: after quantization no operator runs in int8, so this variant would be fp32 by another name.")
+        raise BuildError(
+            f"{recipe.name}: after quantization no operator runs in int8, so this variant would be fp32 by another name."
+        )
 
 
 def _keeps_weights_outside(model: Path) -> bool:

@@ -66,7 +66,9 @@ class OpenVino:
 
     def refusal(self, recipe: Recipe, assessment: Assessment, device: Device) -> str | None:
         """Where the model can't be brought to the precision, or the device doesn't have it."""
-        if recipe.precision == "fp32" and (low := [dtype for dtype in assessment.weight_dtypes if not dtype.startswith(_FLOATS)]):
+        if recipe.precision == "fp32" and (
+            low := [dtype for dtype in assessment.weight_dtypes if not dtype.startswith(_FLOATS)]
+        ):
             return f"The model is already quantized (it has weights in {' and '.join(low)}), so there is no fp32 variant of it."
         verdict = assessment.precisions.get({"int8": "int8-static"}.get(recipe.precision, recipe.precision))
         if verdict is not None and not verdict.possible:
@@ -94,7 +96,9 @@ class OpenVino:
             EngineDevice(
                 name=name,
                 title=str(core.get_property(name, "FULL_DEVICE_NAME")),
-                capabilities=tuple(sorted(entry.lower() for entry in core.get_property(name, "OPTIMIZATION_CAPABILITIES"))),
+                capabilities=tuple(
+                    sorted(entry.lower() for entry in core.get_property(name, "OPTIMIZATION_CAPABILITIES"))
+                ),
             )
             for name in core.available_devices
         ]
@@ -164,8 +168,12 @@ class _Compiled:
         """Refuse what the plugin would take in silence: a missing input (it would use the last call's), another dtype (converted)."""
         given = {name: str(array.dtype) for name, array in inputs.items()}
         if given != self._inputs:
-            expected, got = (", ".join(f"{name}: {dtype}" for name, dtype in sorted(spec.items())) for spec in (self._inputs, given))
-            raise EdgeError(f"OpenVINO can't run the model on these inputs: it takes {expected or 'none'}, and was given {got or 'none'}.")
+            expected, got = (
+                ", ".join(f"{name}: {dtype}" for name, dtype in sorted(spec.items())) for spec in (self._inputs, given)
+            )
+            raise EdgeError(
+                f"OpenVINO can't run the model on these inputs: it takes {expected or 'none'}, and was given {got or 'none'}."
+            )
         if self._fixed and any(array.shape != self._fixed[name] for name, array in inputs.items()):
             self._compile(fix_batch=False)
 
@@ -190,10 +198,14 @@ class _Compiled:
         self._outputs = [port.get_any_name() for port in self._network.outputs]
         used = self._network.get_property("EXECUTION_DEVICES")
         if used != ["CPU"]:
-            raise EdgeError(f"OpenVINO was asked to run {self._recipe.name} on CPU, and uses {', '.join(used)}; such a fallback is not measured.")
+            raise EdgeError(
+                f"OpenVINO was asked to run {self._recipe.name} on CPU, and uses {', '.join(used)}; such a fallback is not measured."
+            )
         precision = self._network.get_property("INFERENCE_PRECISION_HINT").get_type_name()
         if precision != hint:
-            raise EdgeError(f"OpenVINO was asked to compute {self._recipe.name} in {hint}, and uses {precision}: the CPU lacks it.")
+            raise EdgeError(
+                f"OpenVINO was asked to compute {self._recipe.name} in {hint}, and uses {precision}: the CPU lacks it."
+            )
 
 
 def _fix_batch(model: Any) -> dict[str, tuple[int, ...]]:
@@ -218,7 +230,9 @@ def _quantize(network: Any, calibration: Sequence[Arrays]) -> Any:
     items = [dict(item) for item in calibration]
     network = nncf.quantize(network, nncf.Dataset(items), preset=nncf.QuantizationPreset.MIXED, subset_size=len(items))
     if not any(node.get_type_name() == "FakeQuantize" for node in network.get_ops()):
-        raise BuildError("openvino-int8: NNCF found nothing to quantize, so this variant would be fp32 by another name.")
+        raise BuildError(
+            "openvino-int8: NNCF found nothing to quantize, so this variant would be fp32 by another name."
+        )
     return network
 
 

@@ -29,8 +29,12 @@ def receive(connection: Connection) -> dict[str, Any]:
     """Blocks. Raises EOFError when the other side is gone, ValueError when the frame is not a message."""
     try:
         message = msgspec.msgpack.decode(connection.recv_bytes(MAX_FRAME))
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise ValueError(f"not a message: {error}") from error
+    except OSError as error:
+        if str(error) == "bad message length":  # multiprocessing's own error, without a number
+            raise ValueError(f"a message of more than {MAX_FRAME >> 20} MiB") from error
+        raise
     if not isinstance(message, dict):
         raise ValueError(f"not a message: {type(message).__name__}")  # noqa: TRY004 - bytes are wrong, not a type
     return message

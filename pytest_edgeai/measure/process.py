@@ -2,8 +2,11 @@
 
 import contextlib
 import os
+import re
 import shutil
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -58,13 +61,22 @@ SET: Final = {
     "GOMP_SPINCOUNT": "10000",
     "HF_HUB_OFFLINE": "1",
     "DO_NOT_TRACK": "1",
-    "OPENVINO_TELEMETRY_OPT_OUT": "1",
+    # What keeps OpenVINO and NNCF from sending telemetry and writing into the home folder when they are imported.
+    "CI": "true",
     "NO_COLOR": "1",
 }
 LOG_LIMIT: Final = 64 * 2**20
 """Bytes that a worker may print before it is stopped."""
 _SLICE: Final = 0.5
 """Seconds between looks at the log's size while waiting; waiting itself blocks."""
+STALL: Final = 10
+"""Seconds without a byte in the middle of an answer after which the rest is not waited for."""
+_COLUMNS: Final = 200
+"""Of a log's line that an error shows."""
+_NO_ENGINE: Final = re.compile(
+    rf'\s*File "({re.escape(str(Path(__file__).parents[1]))}\b|<frozen runpy>|[^"]*[/\\]threading\.py)|(Current t|T)hread 0x|Extension modules:|\s*$'
+)
+"""Lines of a dump of stacks that say nothing about the engine."""
 
 
 class Worker:
@@ -79,6 +91,9 @@ class Worker:
         # A folder of its own to stand in: engines drop files where they run.
         self._home = Path(tempfile.mkdtemp(prefix="pytest-edgeai-worker-"))
         self._connection, theirs = Pipe()
+        if sys.platform != "win32":
+            with socket.socket(fileno=os.dup(self._connection.fileno())) as ours:
+                ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", STALL, 0))
         handle = theirs.fileno()
         inherit: dict[str, Any] = {"pass_fds": [handle], "start_new_session": True}
         if sys.platform == "win32":
@@ -98,21 +113,25 @@ class Worker:
 
     def ask(self, operation: str, *, phase: str, timeout: float, **arguments: Any) -> Any:
         """The worker's answer. Raises WorkerError when it died, hung or answered nonsense; its own EdgeError when it refused."""
+        if self._connection.closed:
+            raise WorkerError(self.subject, phase, "it was closed before")
         try:
             channel.send(self._connection, {"do": operation, **arguments})
             deadline = time.monotonic() + timeout
             while not self._connection.poll(min(_SLICE, max(0.0, deadline - time.monotonic()))):
                 if time.monotonic() >= deadline:
                     raise self._failed(phase, self._stop_hanging(timeout))
-                if os.fstat(self._log.fileno()).st_size > LOG_LIMIT:
-                    self.kill()
-                    raise self._failed(phase, f"it printed more than {LOG_LIMIT >> 20} MiB")
-            answer = channel.receive(self._connection)
+                self._limit_log(phase)
+            answer = self._receive()
+        except BlockingIOError as error:
+            self.kill()
+            raise self._failed(phase, "it stopped in the middle of an answer") from error
         except (EOFError, ConnectionError, OSError) as error:
             raise self._failed(phase, self._death()) from error
         except ValueError as error:
             self.kill()
             raise self._failed(phase, f"it answered nonsense ({error})") from error
+        self._limit_log(phase)
         if "refused" in answer:
             raised = getattr(errors, answer["refused"], None) if answer["refused"] else None
             if isinstance(raised, type) and issubclass(raised, EdgeError) and raised is not WorkerError:
@@ -146,11 +165,22 @@ class Worker:
     ) -> None:
         self.close()
 
+    def _receive(self) -> dict[str, Any]:
+        answer = channel.receive(self._connection)
+        if "ok" not in answer and not (isinstance(answer.get("refused"), str) and "text" in answer):
+            raise ValueError("neither a result nor an error")
+        return answer
+
+    def _limit_log(self, phase: str) -> None:
+        if os.fstat(self._log.fileno()).st_size > LOG_LIMIT:
+            self.kill()
+            raise self._failed(phase, f"it printed more than {LOG_LIMIT >> 20} MiB")
+
     def _failed(self, phase: str, cause: str) -> WorkerError:
         size = os.fstat(self._log.fileno()).st_size
         # pread: the worker shares the file's position, which must stay at its end.
         tail = os.pread(self._log.fileno(), 8192, max(0, size - 8192)) if hasattr(os, "pread") else b""
-        return WorkerError(self.subject, phase, cause, tail.decode("utf-8", "replace"))
+        return WorkerError(self.subject, phase, cause, _tidy(tail.decode("utf-8", "replace")))
 
     def _stop_hanging(self, timeout: float) -> str:
         if hasattr(signal, "SIGUSR1"):
@@ -176,6 +206,13 @@ def run_task(task: str, arguments: Mapping[str, Any], *, subject: str, timeout: 
     """Run one task in a fresh worker. See :class:`pytest_edgeai.protocols.Task`."""
     with Worker(subject) as worker:
         return worker.ask("task", phase=task, timeout=timeout, task=task, arguments=dict(arguments))
+
+
+def _tidy(log: str) -> str:
+    """The log as an error shows it: without what is not the engine's, control characters and lines without end."""
+    lines = [line for line in log.splitlines() if not _NO_ENGINE.match(line)]
+    printable = ("".join(sign if sign.isprintable() else "?" for sign in line) for line in lines)
+    return "\n".join(line if len(line) <= _COLUMNS else f"{line[:_COLUMNS]}..." for line in printable)
 
 
 def _environment() -> dict[str, str]:

@@ -10,7 +10,6 @@ from pytest_edgeai.errors import EdgeError, Undecided, UnsupportedError
 
 if TYPE_CHECKING:
     from pytest_edgeai.plugin.session import EdgeSession
-    from pytest_edgeai.records import Verdict
 
 
 @contextlib.contextmanager
@@ -25,6 +24,9 @@ def translated(session: "EdgeSession", item: pytest.Item) -> Iterator[None]:
     except EdgeError as error:
         outcome, text = (Outcome.UNSUPPORTED if isinstance(error, UnsupportedError) else Outcome.ERROR), str(error)
         session.verdicts.append(session.verdict(outcome, item.name, text))
+    except (TypeError, AttributeError) as error:
+        _without_our_frames(error)
+        raise
     else:
         return
     if outcome is Outcome.UNSUPPORTED or (outcome is Outcome.INCONCLUSIVE and session.settings.inconclusive == "skip"):
@@ -41,12 +43,15 @@ def usage_errors() -> Iterator[None]:
         raise pytest.UsageError(str(error)) from None
 
 
-def explained(verdict: "Verdict") -> list[str]:
-    """The lines for an assertion that failed on this verdict."""
-    lines = verdict.lines()
-    return (
-        [*lines, "  this is proven, and the assertion wants the opposite: FAIL"] if verdict.outcome == "PASS" else lines
-    )
+def _without_our_frames(error: BaseException) -> None:
+    """Let the traceback of a quantity that was used in a wrong way end at the line that did it."""
+    end = trace = error.__traceback__
+    while trace is not None:
+        if not str(trace.tb_frame.f_globals.get("__name__")).startswith("pytest_edgeai."):
+            end = trace
+        last, trace = trace, trace.tb_next
+    if end is not None and last.tb_frame.f_globals.get("__name__") == "pytest_edgeai.judge.quantities":
+        end.tb_next = None
 
 
 def _one_line(text: str) -> str:

@@ -1,7 +1,10 @@
 """Hooks of running edge tests: registered when the first one is collected."""
 
-from collections.abc import Generator, Iterable
-from typing import TYPE_CHECKING
+import ast
+import re
+import textwrap
+from collections.abc import Generator, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
@@ -10,7 +13,7 @@ from pytest_edgeai import strategy
 from pytest_edgeai.errors import EdgeError
 from pytest_edgeai.judge.quantities import Quantity
 from pytest_edgeai.plugin import state
-from pytest_edgeai.plugin.outcomes import explained, translated, usage_errors
+from pytest_edgeai.plugin.outcomes import translated, usage_errors
 from pytest_edgeai.records import GateResult, Outcome, Verdict
 
 if TYPE_CHECKING:
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
 
 GATES = frozenset({"edge_variant", "edge_variants", "edge_choice"})
 """Fixtures whose users are expected to decide gates."""
+_MIRRORED = {">=": "<=", "<=": ">=", ">": "<", "<": ">"}
 
 
 @pytest.hookimpl(trylast=True)
@@ -49,7 +53,6 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None]:
         return (yield)
     session = state.session(item.config)
     session.verdicts.clear()
-    session.negated.clear()
     wanted = {name for marker in item.iter_markers("edge_target") for name in marker.args}
     if wanted and session.run.target.name not in wanted:
         pytest.skip(f"for the target {' or '.join(sorted(wanted))}; this run is for {session.run.target.name}")
@@ -65,14 +68,13 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
         return (yield)
 
 
-def pytest_assertrepr_compare(config: pytest.Config, left: object, right: object) -> list[str] | None:
-    session = state.session(config)
-    if not session.verdicts or not (isinstance(left, Quantity) or isinstance(right, Quantity)):
-        return None
-    verdict = session.verdicts[-1]  # the comparison that failed is the last one that was made
-    if verdict.outcome is Outcome.PASS:
-        session.negated.append(verdict)
-    return explained(verdict)
+def pytest_assertrepr_compare(op: str, left: Any, right: Any) -> list[str] | None:
+    # The verdict that this very comparison came to is asked for again: an assertion may hold several.
+    if op in _MIRRORED and isinstance(left, Quantity):
+        return left.verdict(op, right).lines()
+    if op in _MIRRORED and isinstance(right, Quantity):
+        return right.verdict(_MIRRORED[op], left).lines()
+    return None
 
 
 @pytest.hookimpl(wrapper=True)
@@ -82,25 +84,43 @@ def pytest_runtest_makereport(
     report = yield
     if not _is_ours(item) or call.when == "teardown":
         return report
-    session = state.session(item.config)
-    if session.verdicts and call.excinfo is not None and call.excinfo.errisinstance(AssertionError):
-        # Without assertion rewriting (--assert=plain, helper modules) nobody told which way the assertion wanted it.
-        silent = not session.negated and all(verdict.outcome is Outcome.PASS for verdict in session.verdicts)
-        if silent and not str(call.excinfo.value):
-            session.negated.append(session.verdicts[-1])
-        told = [verdict for verdict in session.verdicts if verdict.outcome is not Outcome.PASS] or session.verdicts[-1:]
-        text = "\n".join(line for verdict in told for line in (explained(verdict) if silent else verdict.lines()))
-        if text.splitlines()[0] not in report.longreprtext:
+    session, verdicts = state.session(item.config), state.session(item.config).verdicts
+    if verdicts and call.excinfo is not None and call.excinfo.errisinstance(AssertionError):
+        negated = _negated(verdicts, call.excinfo)
+        verdicts = [_as_asserted(verdict, negated) for verdict in verdicts]
+        told = [verdict.lines() for verdict in verdicts if verdict.outcome is not Outcome.PASS]
+        text = "\n".join(line for lines in told if lines[0] not in report.longreprtext for line in lines)
+        if text:
             report.sections.append(("edgeai verdict", text))
-    for verdict in session.verdicts:
-        gate = GateResult(test=item.nodeid, verdict=_as_asserted(verdict, session.negated))
-        session.run.journal.write("gate", "", gate)
+    for verdict in verdicts:
+        session.run.journal.write("gate", "", GateResult(test=item.nodeid, verdict=verdict))
     session.verdicts.clear()
     return report
 
 
 def _is_ours(item: pytest.Item) -> bool:
     return any(name.startswith("edge_") for name in getattr(item, "fixturenames", ()))
+
+
+def _negated(verdicts: Sequence[Verdict], failure: "pytest.ExceptionInfo[BaseException]") -> list[Verdict]:
+    """The proven claims whose opposite a failed assertion wanted: its text shows them behind a "not"."""
+    message = str(failure.value)
+    if any(verdict.lines()[0] in message for verdict in verdicts):
+        behind = (rf"\bnot \(*{re.escape(verdict.lines()[0])}" for verdict in verdicts)
+        found = [verdict for verdict, pattern in zip(verdicts, behind, strict=True) if re.search(pattern, message)]
+    else:  # nobody rewrote it (--assert=plain, helper modules): its source is all there is
+        found = [*verdicts[-1:]] if _wants_opposite(failure) else []
+    return [verdict for verdict in found if verdict.outcome is Outcome.PASS]
+
+
+def _wants_opposite(failure: "pytest.ExceptionInfo[BaseException]") -> bool:
+    """Whether the statement that failed has a ``not`` in front of a comparison or of a call that may have made one."""
+    try:
+        tree = ast.parse(textwrap.dedent(str(failure.traceback[-1].statement)))
+    except (AttributeError, IndexError, OSError, SyntaxError):  # it has no source, or not a whole statement
+        return False
+    negations = (node for node in ast.walk(tree) if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not))
+    return any(isinstance(part, ast.Compare | ast.Call) for node in negations for part in ast.walk(node.operand))
 
 
 def _as_asserted(verdict: Verdict, negated: Iterable[Verdict]) -> Verdict:

@@ -27,8 +27,6 @@ class EdgeSession:
         self.worker_input: dict[str, Any] | None = getattr(config, "workerinput", None)
         self.verdicts: list[Verdict] = []
         """Of the running test, in the order in which they were asked for."""
-        self.negated: list[Verdict] = []
-        """Of the running test: proven claims whose assertion failed all the same, because it wanted the opposite."""
         self.problem: EdgeError | None = None
         """What stopped the collection of edge tests."""
 
@@ -79,8 +77,13 @@ class EdgeSession:
 
     def subject(self, study: "Study", name: str, node: pytest.Item, *, is_choice: bool = False) -> "Subject":
         """A variant whose comparisons are registered with the running test."""
+        from pytest_edgeai.errors import UsageError, unknown
+        from pytest_edgeai.judge.rules import RIGOR
+
         marker = node.get_closest_marker("edge_rigor")
         rigor = marker.args[0] if marker and marker.args else self.settings.rigor
+        if rigor not in RIGOR:
+            raise UsageError(unknown("rigor", rigor, RIGOR))
         return study.subject(name, _Listening(study, self), rigor, is_choice=is_choice)
 
     def say(self, text: str) -> None:

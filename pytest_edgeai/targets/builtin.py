@@ -16,12 +16,8 @@ _MB = 1_000_000
 # target limits memory or power, because neither belongs to the class: boards have 1 to 64 GB, and their budget is the user's to state.
 _OFFLINE = Limits(offline=True)
 
-_NO_ONNX = (
-    "MLX and llama.cpp read no ONNX: such a model goes to the frameworks that follow them in the order."
-)
-_NO_ONNX_LLAMACPP = (
-    "llama.cpp reads no ONNX: such a model goes to the frameworks that follow it in the order."
-)
+_NO_ONNX = "MLX and llama.cpp read no ONNX: such a model goes to the frameworks that follow them in the order."
+_NO_ONNX_LLAMACPP = "llama.cpp reads no ONNX: such a model goes to the frameworks that follow it in the order."
 
 TARGETS: tuple[Target, ...] = (
     Target(
@@ -77,9 +73,7 @@ TARGETS: tuple[Target, ...] = (
             vendors=("arm", "broadcom", "marvell", "nvidia", "qualcomm", "samsung", "generic"),
             systems=("linux",),
         ),
-        stand_in=Hardware(
-            architectures=("arm64",), systems=("linux", "darwin", "windows")
-        ),  # as for arm-mobile
+        stand_in=Hardware(architectures=("arm64",), systems=("linux", "darwin", "windows")),  # as for arm-mobile
         specificity=21,
         limits=_OFFLINE,
         remarks=(_NO_ONNX_LLAMACPP,),
@@ -134,9 +128,7 @@ TARGETS: tuple[Target, ...] = (
         language_frameworks=("llamacpp", "openvino"),
         # ARM only: an x86 Android is an emulator or a laptop, whose speed is not a phone's.
         hardware=Hardware(architectures=("arm64", "armv7"), systems=("android",)),
-        stand_in=Hardware(
-            architectures=("arm64",), systems=("linux",)
-        ),  # the same instructions under the same kernel
+        stand_in=Hardware(architectures=("arm64",), systems=("linux",)),  # the same instructions under the same kernel
         specificity=32,
         limits=Limits(package_bytes=100 * _MB, offline=True),
         remarks=(_NO_ONNX_LLAMACPP,),

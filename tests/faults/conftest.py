@@ -7,6 +7,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+# As in the tests' own conftest: extension modules can't be loaded again once pytester has forgotten them.
+import scipy.special
+import scipy.stats  # noqa: F401
+
 
 @pytest.fixture(autouse=True)
 def temporary(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:

@@ -103,7 +103,7 @@ def disaster(edge, kept: list[Disaster], alive: Callable[[], list[psutil.Process
                 text=run.stdout.str() + run.stderr.str(),
                 results=msgspec.json.decode((edge.report / "results.json").read_bytes(), type=Results),
                 survivors=alive(),
-                leftovers=sorted(path.name for path in temporary.glob("pytest-edgeai-*[0-9a-z]") if path.name != f"pytest-edgeai-{os.getuid()}"),
+                leftovers=sorted(path.name for path in temporary.rglob("*") if "host.lock" not in path.name and path.name != f"pytest-edgeai-{os.getuid()}"),
             )
         )
     return kept[0]

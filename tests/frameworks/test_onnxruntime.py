@@ -22,9 +22,25 @@ from pytest_edgeai.records import Device, Recipe, Target
 ENGINE = OnnxRuntime()
 TARGET = Target(name="cross", title="Any", frameworks=("onnxruntime",))
 VNNI = Device(
-    name="here", system="linux", architecture="x86_64", vendor="intel", cpu="a CPU", features=("avx2", "avx512_vnni"), cores=2, memory_bytes=2**33
+    name="here",
+    system="linux",
+    architecture="x86_64",
+    vendor="intel",
+    cpu="a CPU",
+    features=("avx2", "avx512_vnni"),
+    cores=2,
+    memory_bytes=2**33,
 )
-OLD = Device(name="old", system="linux", architecture="x86_64", vendor="intel", cpu="a CPU", features=("avx2", "fma"), cores=2, memory_bytes=2**33)
+OLD = Device(
+    name="old",
+    system="linux",
+    architecture="x86_64",
+    vendor="intel",
+    cpu="a CPU",
+    features=("avx2", "fma"),
+    cores=2,
+    memory_bytes=2**33,
+)
 DYNAMIC, STATIC = ENGINE.catalogue(TARGET, "onnx")
 BASELINE = Recipe(framework="onnxruntime", precision="fp32")
 
@@ -52,7 +68,13 @@ def convolutional(folder: Path) -> Path:
         "convolutional",
         [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", 3, 16, 16])],
         [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 10])],
-        [weight("k1", 16, 3, 3, 3), weight("b1", 16), weight("k2", 32, 16, 3, 3), weight("b2", 32), weight("classes", 10, 32)],
+        [
+            weight("k1", 16, 3, 3, 3),
+            weight("b1", 16),
+            weight("k2", 32, 16, 3, 3),
+            weight("b2", 32),
+            weight("classes", 10, 32),
+        ],
     )
     return saved(graph, folder / "convolutional.onnx")
 
@@ -61,7 +83,8 @@ def dense(folder: Path) -> Path:
     """64 -> 128 -> 10."""
     random = np.random.default_rng(8)
     weights = [
-        numpy_helper.from_array((random.normal(size=shape) / 8).astype(np.float32), name) for name, shape in (("w1", (64, 128)), ("w2", (128, 10)))
+        numpy_helper.from_array((random.normal(size=shape) / 8).astype(np.float32), name)
+        for name, shape in (("w1", (64, 128)), ("w2", (128, 10)))
     ]
     graph = helper.make_graph(
         [
@@ -160,14 +183,19 @@ def test_static_int8_is_offered_with_the_work_and_the_instruction_set(tmp_path: 
     assessment = read_model(str(convolutional(tmp_path)))
 
     assert ENGINE.refusal(STATIC, assessment, VNNI) is None
-    assert ENGINE.reason(STATIC, assessment, VNNI) == "99 % of 406 k multiply-accumulates are in 2 convolutions; the CPU has avx512_vnni."
+    assert (
+        ENGINE.reason(STATIC, assessment, VNNI)
+        == "99 % of 406 k multiply-accumulates are in 2 convolutions; the CPU has avx512_vnni."
+    )
 
 
 def test_a_cpu_without_fast_int8_is_told_in_the_reason(tmp_path: Path) -> None:
     assessment = read_model(str(convolutional(tmp_path)))
 
     assert ENGINE.refusal(STATIC, assessment, OLD) is None
-    assert ENGINE.reason(STATIC, assessment, OLD).endswith("but the CPU has none of avx512_vnni, avx_vnni, amx_int8, asimddp, i8mm.")
+    assert ENGINE.reason(STATIC, assessment, OLD).endswith(
+        "but the CPU has none of avx512_vnni, avx_vnni, amx_int8, asimddp, i8mm."
+    )
 
 
 def test_dynamic_int8_is_refused_for_convolutions_in_one_sentence(tmp_path: Path) -> None:
@@ -183,7 +211,10 @@ def test_dynamic_int8_is_offered_for_matrix_products(tmp_path: Path) -> None:
     assessment = read_model(str(dense(tmp_path)))
 
     assert ENGINE.refusal(DYNAMIC, assessment, VNNI) is None
-    assert ENGINE.reason(DYNAMIC, assessment, VNNI) == "All of 9.47 k multiply-accumulates are in 2 matrix products; the CPU has avx512_vnni."
+    assert (
+        ENGINE.reason(DYNAMIC, assessment, VNNI)
+        == "All of 9.47 k multiply-accumulates are in 2 matrix products; the CPU has avx512_vnni."
+    )
 
 
 def test_a_quantized_model_is_refused_for_int8_but_is_a_baseline(tmp_path: Path) -> None:
@@ -253,10 +284,17 @@ def test_outputs_stay_what_they_were_when_the_next_call_is_made(tmp_path: Path) 
 def test_placement_tells_provider_threads_and_precision(tmp_path: Path) -> None:
     runner = ENGINE.load(BASELINE, built(BASELINE, convolutional(tmp_path), tmp_path), threads=2)
 
-    assert runner.placement() == {"provider": "CPUExecutionProvider", "device": "CPU", "precision": "fp32", "threads": "2"}
+    assert runner.placement() == {
+        "provider": "CPUExecutionProvider",
+        "device": "CPU",
+        "precision": "fp32",
+        "threads": "2",
+    }
 
 
-def test_weights_become_unsigned_where_signed_ones_would_saturate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_become_unsigned_where_signed_ones_would_saturate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     artifact = built(STATIC, convolutional(tmp_path), tmp_path, images(8))
     (item,) = images(1, seed=3)
     usual = ENGINE.load(STATIC, artifact, threads=1)(item)["logits"]
@@ -271,14 +309,18 @@ def test_weights_become_unsigned_where_signed_ones_would_saturate(tmp_path: Path
 def test_weights_kept_outside_the_model_come_along(tmp_path: Path) -> None:
     whole, apart = convolutional(tmp_path), tmp_path / "apart"
     apart.mkdir()
-    onnx.save(onnx.load(whole), apart / "model.onnx", save_as_external_data=True, location="weights.bin", size_threshold=0)
+    onnx.save(
+        onnx.load(whole), apart / "model.onnx", save_as_external_data=True, location="weights.bin", size_threshold=0
+    )
     (item,) = images(1)
 
     artifact = built(BASELINE, apart / "model.onnx", tmp_path)
     quantized = built(STATIC, apart / "model.onnx", tmp_path, images(8))
 
     assert sorted(file.name for file in artifact.iterdir()) == ["model.onnx", "model.onnx.data"]
-    np.testing.assert_allclose(ENGINE.load(BASELINE, artifact, 1)(item)["logits"], direct(whole, item), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        ENGINE.load(BASELINE, artifact, 1)(item)["logits"], direct(whole, item), rtol=1e-5, atol=1e-6
+    )
     assert cosine(ENGINE.load(STATIC, quantized, 1)(item)["logits"], direct(whole, item)) > 0.99
 
 

@@ -22,7 +22,14 @@ from pytest_edgeai.records import Assessment, Device, EngineDevice, Recipe, Targ
 ENGINE = OpenVino()
 TARGET = Target(name="intel", title="Intel", frameworks=("openvino",))
 DEVICE = Device(
-    name="here", system="linux", architecture="x86_64", vendor="intel", cpu="a CPU", features=("avx2", "avx512_bf16", "avx512_vnni"), cores=2, memory_bytes=2**33
+    name="here",
+    system="linux",
+    architecture="x86_64",
+    vendor="intel",
+    cpu="a CPU",
+    features=("avx2", "avx512_bf16", "avx512_vnni"),
+    cores=2,
+    memory_bytes=2**33,
 )
 OLD = msgspec.structs.replace(DEVICE, features=("avx2", "fma"))
 BF16, FP32, INT8 = ENGINE.catalogue(TARGET, "onnx")
@@ -51,8 +58,17 @@ def convolutional(folder: Path, batch: int | str = "batch", side: int | str = 16
         ],
         "convolutional",
         [helper.make_tensor_value_info("image", TensorProto.FLOAT, [batch, 3, side, side])],
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, [batch, size]) for name, size in (("logits", 10), ("features", 32))],
-        [weight("k1", 16, 3, 3, 3), weight("b1", 16), weight("k2", 32, 16, 3, 3), weight("b2", 32), weight("classes", 10, 32)],
+        [
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, [batch, size])
+            for name, size in (("logits", 10), ("features", 32))
+        ],
+        [
+            weight("k1", 16, 3, 3, 3),
+            weight("b1", 16),
+            weight("k2", 32, 16, 3, 3),
+            weight("b2", 32),
+            weight("classes", 10, 32),
+        ],
     )
     path = folder / "convolutional.onnx"
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), path)
@@ -183,7 +199,9 @@ def test_bf16_is_refused_with_what_was_detected_where_the_cpu_lacks_it(assessmen
 
 def test_what_openvino_lists_decides_on_bf16_before_the_cpus_features(assessment: Assessment) -> None:
     def with_capabilities(device: Device, *capabilities: str) -> Device:
-        return msgspec.structs.replace(device, engines={"openvino": (EngineDevice(name="CPU", capabilities=capabilities),)})
+        return msgspec.structs.replace(
+            device, engines={"openvino": (EngineDevice(name="CPU", capabilities=capabilities),)}
+        )
 
     assert ENGINE.refusal(BF16, assessment, with_capabilities(OLD, "bf16", "fp32")) is None
     assert ENGINE.refusal(BF16, assessment, with_capabilities(DEVICE, "fp32")) is not None
@@ -194,12 +212,18 @@ def test_a_quantized_model_is_refused_for_every_precision(assessment: Assessment
     quantized = msgspec.structs.replace(
         assessment,
         weight_dtypes=("int8", "float32"),
-        precisions={name: msgspec.structs.replace(verdict, possible=False, reason=text) for name, verdict in assessment.precisions.items()},
+        precisions={
+            name: msgspec.structs.replace(verdict, possible=False, reason=text)
+            for name, verdict in assessment.precisions.items()
+        },
     )
 
     assert ENGINE.refusal(INT8, quantized, DEVICE) == "The model is already quantized."
     assert ENGINE.refusal(BF16, quantized, DEVICE) == "The model is already quantized."
-    assert ENGINE.refusal(FP32, quantized, DEVICE) == "The model is already quantized (it has weights in int8), so there is no fp32 variant of it."
+    assert (
+        ENGINE.refusal(FP32, quantized, DEVICE)
+        == "The model is already quantized (it has weights in int8), so there is no fp32 variant of it."
+    )
 
 
 # Building and running --------------------------------------------------------------------------------------------------------
@@ -301,7 +325,9 @@ def test_inputs_are_read_again_in_every_call(fp32: Path) -> None:
 
 
 def test_weights_kept_outside_the_model_come_along(model: Path, tmp_path: Path) -> None:
-    onnx.save(onnx.load(model), tmp_path / "apart.onnx", save_as_external_data=True, location="weights.bin", size_threshold=0)
+    onnx.save(
+        onnx.load(model), tmp_path / "apart.onnx", save_as_external_data=True, location="weights.bin", size_threshold=0
+    )
     runner = ENGINE.load(FP32, built(FP32, tmp_path / "apart.onnx", tmp_path), threads=1)
     (item,) = images(1)
 
@@ -338,7 +364,9 @@ def test_a_quantization_that_quantizes_nothing_is_an_error(tmp_path: Path) -> No
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 64])],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 64])],
     )
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), tmp_path / "nothing.onnx")
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), tmp_path / "nothing.onnx"
+    )
 
     with pytest.raises(BuildError, match="NNCF found nothing to quantize"):
         built(INT8, tmp_path / "nothing.onnx", tmp_path, [{"x": np.ones((1, 64), np.float32)}])
@@ -347,7 +375,9 @@ def test_a_quantization_that_quantizes_nothing_is_an_error(tmp_path: Path) -> No
 def test_an_artifact_that_computes_in_another_precision_is_an_error(fp32: Path) -> None:
     runner = ENGINE.load(INT8, fp32, threads=1)
 
-    with pytest.raises(EdgeError, match=r"runs 0 of 3 convolutions and matrix products of openvino-int8 in int8 \(it uses f32\)"):
+    with pytest.raises(
+        EdgeError, match=r"runs 0 of 3 convolutions and matrix products of openvino-int8 in int8 \(it uses f32\)"
+    ):
         runner.placement()
 
 
@@ -364,7 +394,9 @@ def test_an_artifact_that_is_not_there_is_an_error(tmp_path: Path) -> None:
         ({"image": np.zeros((1, 3, 16, 16), np.float64)}, "image: float64"),
     ],
 )
-def test_inputs_that_openvino_would_take_in_silence_are_an_error(inputs: dict[str, NDArray[Any]], given: str, fp32: Path) -> None:
+def test_inputs_that_openvino_would_take_in_silence_are_an_error(
+    inputs: dict[str, NDArray[Any]], given: str, fp32: Path
+) -> None:
     runner = ENGINE.load(FP32, fp32, threads=1)
 
     with pytest.raises(EdgeError, match=f"it takes image: float32, and was given {given}"):

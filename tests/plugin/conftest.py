@@ -6,6 +6,9 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
+# Loaded once: numpy's C modules, which scipy imports, refuse to be loaded again by the next run in this process.
+import scipy.special  # noqa: F401
+
 from pytest_edgeai.records import GateResult, Outcome, Results
 
 

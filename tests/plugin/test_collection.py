@@ -1,0 +1,336 @@
+"""Which edge tests there are, and what a run is told before the first of them."""
+
+import pytest
+
+VARIANT = """
+def test_gate(edge_variant):
+    assert edge_variant.size <= 1e9
+"""
+STATIC = "onnxruntime-int8-static"
+
+
+@pytest.fixture
+def collect(edge):
+    """Collects what was written; the ids in square brackets, by test function."""
+
+    def run(*arguments: str) -> dict[str, list[str]]:
+        result = edge.run("--collect-only", "-q", *arguments)
+        assert result.ret == pytest.ExitCode.OK, result.outlines + result.errlines
+        return _ids(result.outlines)
+
+    return run
+
+
+@pytest.mark.parametrize(("target", "first", "last"), [("cross", "onnxr", "openv"), ("intel", "openv", "onnxr")])
+def test_variants_are_ids_in_the_targets_order_of_preference_and_the_same_in_every_run(
+    edge, collect, target, first, last
+):
+    edge.write(VARIANT)
+
+    ids = collect(f"--edge-target={target}")["test_gate"]
+
+    assert STATIC in ids
+    assert ids == sorted(name for name in ids if name.startswith(first)) + sorted(
+        name for name in ids if name.startswith(last)
+    )
+    assert collect(f"--edge-target={target}")["test_gate"] == ids
+
+
+def test_every_process_of_a_run_collects_the_same(edge, collect):
+    # Tests for another target skip before anything is built.
+    edge.write(f"pytestmark = [pytestmark, pytest.mark.edge_target('apple', 'ios')]\n{VARIANT}")
+    serial = collect()["test_gate"]
+
+    result = edge.run("-n", "2", "-v", "-rs")
+
+    result.assert_outcomes(skipped=len(serial))
+    ran = _ids(line.rpartition(" ")[2] for line in result.outlines if line.startswith("[gw"))["test_gate"]
+    assert sorted(ran) == sorted(serial)
+    result.stdout.fnmatch_lines([f"SKIPPED [[]{len(serial)}] * for the target apple or ios; this run is for cross"])
+
+
+LISTENING = """
+import sys
+
+started = []
+sys.addaudithook(lambda event, arguments: started.append(repr(arguments)) if event == "subprocess.Popen" else None)
+
+def pytest_unconfigure(config):
+    with open("started.txt", "w") as stream:
+        stream.writelines(started)
+"""
+
+
+def test_collecting_reads_no_model_starts_no_worker_and_writes_nothing(edge, monkeypatch):
+    edge.pytester.makepyfile(
+        f"import pytest\npytestmark = pytest.mark.edge_model('none.onnx', dataset='none.npz')\n{VARIANT}"
+    )
+    edge.pytester.makeconftest(LISTENING)
+    monkeypatch.setenv("TMPDIR", str(edge.pytester.mkdir("temporary")))
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    cache = edge.pytester.path / "cache"
+
+    result = edge.run("--collect-only", "-q", f"--edge-cache={cache}", subprocess=True)
+
+    assert result.ret == pytest.ExitCode.OK
+    assert any(f"::test_gate[{STATIC}]" in line for line in result.outlines)
+    assert "pytest_edgeai.measure.worker" not in (edge.pytester.path / "started.txt").read_text()
+    assert list((edge.pytester.path / "temporary").iterdir()) == []
+    assert not cache.exists()
+    assert not edge.report.exists()
+
+
+SELECTIVE = """
+@pytest.mark.edge_recipe("onnxruntime-*")
+def test_marked(edge_variant):
+    assert edge_variant.size <= 1e9
+
+@pytest.mark.edge_recipe("mlx-*", "*-bf16")
+def test_other(edge_variant):
+    assert edge_variant.size <= 1e9
+"""
+
+
+def test_a_glob_selects_variants_by_option_and_by_marker(edge, collect):
+    edge.write(SELECTIVE + VARIANT)
+
+    by_marker, by_both = collect(), collect("--edge-recipe=*-int8*")
+
+    assert by_marker["test_marked"] == ["onnxruntime-int8-dynamic", STATIC]
+    assert by_marker["test_other"] == [name for name in by_marker["test_gate"] if name.endswith("-bf16")]
+    assert by_both["test_gate"] == [name for name in by_marker["test_gate"] if "-int8" in name]
+    assert by_both["test_marked"] == by_marker["test_marked"]
+    assert by_both["test_other"] == ["none"]
+
+
+def test_a_test_whose_marker_matches_no_variant_of_this_run_skips_and_names_the_marker(edge):
+    edge.write(SELECTIVE)
+
+    result = edge.run("--edge-recipe=*-int8*", "-k", "other", "-rs")
+
+    result.assert_outcomes(skipped=1, deselected=1)
+    result.stdout.fnmatch_lines(["SKIPPED * No variant of this run matches mlx-* or *-bf16 (edge_recipe)*"])
+
+
+WRONG = {
+    "glob": (VARIANT, ["--edge-recipe=nothing*"], "No recipe's name matches --edge-recipe nothing*."),
+    "target": (VARIANT, ["--edge-target=intell"], "No target named 'intell'. Did you mean 'intel'? Known: android, "),
+    "marker target": (
+        f"@pytest.mark.edge_target('intell'){VARIANT}",
+        [],
+        "No target named 'intell'. Did you mean 'intel'? Known: android, ",
+    ),
+    "kind of model": (VARIANT, ["--edge-model=model.txt"], "model.txt is of no kind that is known by its name's "),
+    "marker model": (
+        f"@pytest.mark.edge_model(dataset='items.npz'){VARIANT}",
+        [],
+        "edge_model: missing a required argument: 'path'",
+    ),
+    "marker keyword": (
+        f"@pytest.mark.edge_model('m.onnx', datasets='items.npz'){VARIANT}",
+        [],
+        "edge_model: got an unexpected keyword argument 'datasets'",
+    ),
+}
+
+
+@pytest.mark.parametrize("processes", ["0", "2"])
+@pytest.mark.parametrize("what", WRONG)
+def test_a_wrong_name_is_a_usage_error_of_one_sentence(edge, what, processes):
+    source, arguments, sentence = WRONG[what]
+    edge.write(source)
+
+    result = edge.run("-n", processes, *arguments)
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert [line for line in result.errlines if line.startswith("ERROR: ") and sentence in line]
+    _no_traceback(result)
+
+
+def test_a_target_in_the_ini_file_is_checked_like_an_option(edge):
+    edge.write(VARIANT)
+    edge.pytester.makeini("[pytest]\nedge_target = intell\n")
+
+    result = edge.pytester.runpytest_inprocess("-p", "no:cacheprovider")
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: No target named 'intell'. Did you mean 'intel'?*"])
+    _no_traceback(result)
+
+
+def test_a_test_without_a_model_is_told_how_to_declare_one(edge, told):
+    edge.pytester.makepyfile(
+        test_edge=f"{VARIANT}\ndef test_choice(edge_choice):\n    assert edge_choice.size <= 1e9\n"
+    )
+
+    result = edge.run()
+
+    result.assert_outcomes(errors=2)
+    sentence = "No model is declared for this test. Give --edge-model FILE, or mark it: @pytest.mark.edge_model("
+    for test in ("test_gate", "test_choice"):
+        assert told(result, test).count(sentence) == 1
+        assert len(told(result, test).splitlines()) == 1
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+
+
+def test_models_made_by_a_conftest_are_ids_only_where_there_are_several(edge, collect):
+    edge.pytester.makepyfile(test_edge=f"{VARIANT}\ndef test_model(edge_model):\n    assert edge_model.kind == 'onnx'\n")
+
+    ids = []
+    for models in ({"one": {"path": "one.onnx"}}, {"one": {"path": "one.onnx"}, "two": {"path": "two.onnx"}}):
+        edge.pytester.makeconftest(f"def pytest_edge_models(config):\n    return {models!r}\n")
+        ids.append(collect("--edge-recipe=onnx*"))
+
+    assert ids[0] == {"test_gate": ["onnxruntime-int8-dynamic", STATIC], "test_model": [""]}
+    assert ids[1] == {
+        "test_gate": [f"{model}-{name}" for model in ("one", "two") for name in ("onnxruntime-int8-dynamic", STATIC)],
+        "test_model": ["one", "two"],
+    }
+
+
+PATHS = """
+import pytest
+
+@pytest.mark.edge_model("{marked}")
+def test_marked(edge_model):
+    print("MODEL marked", edge_model.path)
+
+def test_unmarked(edge_model):
+    print("MODEL unmarked", edge_model.path)
+"""
+
+
+def test_the_option_wins_over_the_marker_and_the_marker_over_the_ini_key_and_that_over_the_hook(edge):
+    root = edge.pytester.path
+    inner = edge.pytester.mkdir("inner")
+    for place in (root / "ini.onnx", root / "option.onnx", root / "hook.onnx", inner / "marker.onnx"):
+        place.write_bytes(edge.sample.model.read_bytes())
+    (inner / "test_paths.py").write_text(PATHS.format(marked="marker.onnx"))
+    edge.pytester.makeconftest("def pytest_edge_models(config):\n    return {'made': {'path': 'hook.onnx'}}\n")
+
+    def models(*arguments: str) -> dict[str, str]:
+        result = edge.run("-q", "-s", *arguments)
+        result.assert_outcomes(passed=2)
+        return {line.split()[-2]: line.split()[-1] for line in result.outlines if "MODEL" in line}
+
+    by_hook = models()
+    edge.pytester.makeini("[pytest]\nedge_model = ini.onnx\n")
+    by_ini, by_option = models(), models("--edge-model=option.onnx")
+
+    assert by_hook == {"marked": str(inner / "marker.onnx"), "unmarked": str(root / "hook.onnx")}
+    assert by_ini == {"marked": str(inner / "marker.onnx"), "unmarked": str(root / "ini.onnx")}
+    assert by_option == {"marked": str(root / "option.onnx"), "unmarked": str(root / "option.onnx")}
+
+
+FRAMEWORK = """
+from pytest_edgeai import hookimpl
+
+class Engine:
+    name = {name!r}
+    distributions = ()
+    def catalogue(self, target, kind): return []
+    def baseline(self, kind): return None
+    def refusal(self, recipe, assessment, device): return None
+    def reason(self, recipe, assessment, device): return ""
+    def devices(self): return ()
+    def build(self, recipe, model, folder, calibration): ...
+    {load}
+
+@hookimpl
+def edge_frameworks():
+    return {answer}
+"""
+LOAD = "def load(self, recipe, folder, threads): ..."
+BROKEN = {
+    "missing_module": (None, "'missing_module' can't be loaded: ModuleNotFoundError: No module named 'missing_module'"),
+    "wrong_import": ("import nowhere_at_all", "'wrong_import' can't be loaded: ModuleNotFoundError: No module named "),
+    "wrong_syntax": ("def (", "'wrong_syntax' can't be loaded: SyntaxError: "),
+    "wrong_module": ("1 / 0", "'wrong_module' can't be loaded: ZeroDivisionError: division by zero"),
+    "no_method": (FRAMEWORK.format(name="mine", load="", answer="[Engine()]"), "'no_method' gave * it lacks load."),
+    "no_engine": (FRAMEWORK.format(name="mine", load=LOAD, answer="['mine']"), "'no_engine' gave 'mine' as a framework"),
+    "same_name": (
+        FRAMEWORK.format(name="openvino", load=LOAD, answer="[Engine()]"),
+        "Two plugins bring a framework named 'openvino': 'pytest_edgeai.frameworks.openvino' and 'same_name'.",
+    ),
+    "raises": (FRAMEWORK.format(name="mine", load=LOAD, answer="1 / 0"), "'raises' failed in edge_frameworks: ZeroDiv"),
+    "gives_none": (FRAMEWORK.format(name="m", load=LOAD, answer="None"), "'gives_none' failed in edge_frameworks: "),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_wrong_plugin_module_is_named_in_one_sentence(edge, name):
+    source, sentence = BROKEN[name]
+    edge.write(VARIANT)
+    if source is not None:
+        edge.pytester.makepyfile(**{name: source})
+    edge.pytester.syspathinsert()
+    edge.pytester.makeconftest(f"def pytest_edge_plugins(config):\n    return [{name!r}]\n")
+
+    result = edge.run()
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"ERROR: *{sentence}*"])
+    assert len(result.errlines) <= 2
+    _no_traceback(result)
+
+
+def test_a_wrong_plugin_module_harms_no_run_without_edge_tests(edge):
+    edge.pytester.makepyfile("def test_plain():\n    assert True\n")
+    edge.pytester.makeconftest("def pytest_edge_plugins(config):\n    return ['nowhere_at_all']\n")
+
+    result = edge.pytester.runpytest_inprocess("-p", "no:cacheprovider")
+
+    result.assert_outcomes(passed=1)
+    assert result.ret == pytest.ExitCode.OK
+
+
+@pytest.mark.parametrize("processes", ["0", "2"])
+def test_a_plan_tells_what_is_built_and_refused_and_why_and_runs_nothing(edge, processes):
+    edge.write(f"{VARIANT}    open('ran.txt', 'w')\n", fake=True)
+    cache = edge.pytester.path / "cache"
+
+    result = edge.run("--edge-plan", "-n", processes, f"--edge-cache={cache}")
+
+    assert result.ret == pytest.ExitCode.OK
+    result.stdout.fnmatch_lines(
+        [
+            "*small for cross (Any platform) on *",
+            "  baseline  onnxruntime-fp32: the unoptimized model",
+            f"  build     {STATIC}: * convolutions*",
+            "  build     fake-fp32-plain: It is a test.",
+            "  refuse    onnxruntime-int8-dynamic: * dynamic quantization is for matrix products*",
+            "  time      *",
+        ]
+    )
+    assert result.parseoutcomes().keys() <= {"warnings"}
+    assert not (edge.pytester.path / "ran.txt").exists()
+    assert not (cache / "variants").exists()
+    assert not edge.report.exists()
+    _no_traceback(result)
+
+
+def test_a_plan_for_a_model_that_is_not_there_is_one_sentence(edge):
+    edge.write(VARIANT)
+
+    result = edge.run("--edge-plan", "--edge-model=nowhere.onnx")
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert len([line for line in result.errlines if "nowhere.onnx" in line]) == 1
+    _no_traceback(result)
+
+
+def _ids(lines) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for line in lines:
+        _, separator, test = line.partition("::")
+        if separator:
+            name, _, parameter = test.partition("[")
+            found.setdefault(name, []).append(parameter.removesuffix("]"))
+    return found
+
+
+def _no_traceback(result: pytest.RunResult) -> None:
+    text = "\n".join([*result.outlines, *result.errlines])
+    assert "Traceback" not in text
+    assert "INTERNALERROR" not in text
+    assert "pytest_edgeai/" not in text
