@@ -1,6 +1,7 @@
 """Building: a recipe and a model become a variant, in a worker; kept in a cache that is addressed by content."""
 
 import contextlib
+import hashlib
 import os
 import shutil
 import time
@@ -24,6 +25,7 @@ BUILD_TIMEOUT = 1800.0
 STALE_AFTER = 24 * 3600.0
 """Seconds after which an unfinished build's folder is nobody's."""
 _RECORD = "variant.json"
+_SEAL = "variant.sha256"
 _ARTIFACT = "artifact"
 
 
@@ -74,17 +76,19 @@ class Cache:
     def find(self, key: str) -> Variant | None:
         """The variant of this key, verified by digest when it is first used in a run; ``None`` when there is none that is whole."""
         entry = self._entry(key)
-        try:
-            variant = msgspec.json.decode((entry / _RECORD).read_bytes(), type=Variant)
-        except FileNotFoundError:
+        if not entry.is_dir():
             return None
-        except (OSError, msgspec.DecodeError):
+        try:
+            record = (entry / _RECORD).read_bytes()
+            variant = msgspec.json.decode(record, type=Variant)
+            seal = (entry / _SEAL).read_bytes()
+        except (OSError, ValueError, msgspec.DecodeError):
             self._set_aside(key, "its record can't be read")
             return None
         variant = msgspec.structs.replace(variant, folder=str(entry / _ARTIFACT))
         if key not in self._verified:
             damaged = [name for name, digest in variant.files.items() if not _is(Path(variant.folder) / name, digest)]
-            if damaged or variant.key != key:
+            if damaged or variant.key != key or seal != _seal(record):
                 self._set_aside(key, f"{', '.join(damaged) or _RECORD} changed on disk")
                 return None
             self._verified.add(key)
@@ -93,7 +97,15 @@ class Cache:
     def put(
         self, key: str, partial: Path, recipe: Recipe, model: Model, versions: Mapping[str, str], seconds: float
     ) -> Variant:
-        """Publish a finished build by one rename; when somebody was faster, theirs is verified and used."""
+        """Publish a finished build by one rename; when somebody was faster, theirs is verified and used. Raises BuildError."""
+        try:
+            return self._put(key, partial, recipe, model, versions, seconds)
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def _put(
+        self, key: str, partial: Path, recipe: Recipe, model: Model, versions: Mapping[str, str], seconds: float
+    ) -> Variant:
         artifact = partial / _ARTIFACT
         paths = sorted(path for path in artifact.rglob("*") if path.is_file())
         variant = Variant(
@@ -106,8 +118,10 @@ class Cache:
             versions=dict(versions),
             build_seconds=seconds,
         )
-        (partial / _RECORD).write_bytes(msgspec.json.format(msgspec.json.encode(variant)) + b"\n")
-        for path in [*paths, partial / _RECORD]:
+        record = msgspec.json.format(msgspec.json.encode(variant)) + b"\n"
+        (partial / _RECORD).write_bytes(record)
+        (partial / _SEAL).write_bytes(_seal(record))
+        for path in [*paths, partial / _RECORD, partial / _SEAL]:
             _to_disk(path)
         entry = self._entry(key)
         entry.parent.mkdir(parents=True, exist_ok=True)
@@ -128,7 +142,10 @@ class Cache:
     def partial(self) -> Iterator[Path]:
         """A fresh folder for a build; what is left of it afterwards is removed."""
         folder = self.root / "partial" / uuid.uuid4().hex
-        (folder / _ARTIFACT).mkdir(parents=True)
+        try:
+            (folder / _ARTIFACT).mkdir(parents=True)
+        except OSError as error:
+            raise self._unwritable(error) from error
         try:
             yield folder
         finally:
@@ -153,9 +170,14 @@ class Cache:
     def _set_aside(self, key: str, why: str) -> None:
         self._say(f"cache entry {key[:12]}: {why}; set aside, and built anew")
         aside = self.root / "damaged" / f"{key}-{uuid.uuid4().hex[:8]}"
-        aside.parent.mkdir(parents=True, exist_ok=True)
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):  # somebody did it already, or putting the new one there will fail and tell
+            aside.parent.mkdir(parents=True, exist_ok=True)
             self._entry(key).rename(aside)
+
+    def _unwritable(self, error: OSError) -> BuildError:
+        return BuildError(
+            f"The cache {self.root} can't be written ({error.strerror or error}). Make room, or choose another with --edge-cache."
+        )
 
     def _sweep(self) -> None:
         """Remove what builds that were killed left behind."""
@@ -217,7 +239,14 @@ def build_here(
 
 
 def _is(path: Path, digest: str) -> bool:
-    return path.is_file() and digest_of_file(path) == digest
+    try:
+        return path.is_file() and digest_of_file(path) == digest
+    except OSError:
+        return False
+
+
+def _seal(record: bytes) -> bytes:
+    return hashlib.sha256(record).hexdigest().encode()
 
 
 def _to_disk(path: Path) -> None:

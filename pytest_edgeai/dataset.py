@@ -2,6 +2,7 @@
 
 import hashlib
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,20 +92,36 @@ def read(path: Path, assessment: Assessment) -> Dataset:
 
     Raises DatasetError, in one sentence, when the file can't be read or doesn't fit the model.
     """
+    regular = path.is_file() or not path.exists()  # a FIFO would block
     try:
-        found = arrays.read(path)
+        found = arrays.read(path) if regular else {}
     except FileNotFoundError as error:
         raise DatasetError(
             f"The dataset {path} doesn't exist. Give an .npz file with one array per model input."
         ) from error
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError, AttributeError) as error:
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        zipfile.BadZipFile,
+        zlib.error,
+        EOFError,
+        AttributeError,
+        MemoryError,
+    ) as error:
         raise DatasetError(
             f"The dataset {path} can't be read as an .npz file ({error}). Write it with numpy.savez, without Python objects."
         ) from error
+    inside: Mapping[str, object] = found  # whatever lies in an archive
+    other = next((f"'{name}' is no array" for name, entry in inside.items() if not isinstance(entry, np.ndarray)), None)
+    if other or not regular:
+        raise DatasetError(
+            f"The dataset {path} can't be read as an .npz file ({other or 'not a regular file'}). Write it with numpy.savez."
+        )
     label = next(
         (name for name in LABELS if name in found and name not in {spec.name for spec in assessment.inputs}), None
     )
-    labels = found.pop(label) if label else None
+    labels = np.atleast_1d(found.pop(label)) if label else None
     inputs = {spec.name: _fitting(found, spec, path) for spec in assessment.inputs}
     counts = {name: len(array) for name, array in inputs.items()}
     items = next(iter(counts.values()))
@@ -151,7 +168,7 @@ def _fitting(found: Mapping[str, NDArray[Any]], spec: TensorSpec, path: Path) ->
         raise DatasetError(f"The dataset {path} has no array '{spec.name}', but {takes}. Its arrays: {has}.")
     array = found[spec.name]
     shape = [1, *array.shape[1:]]
-    fits = len(shape) == len(spec.shape) and all(
+    fits = array.ndim == len(spec.shape) and all(
         isinstance(a, str) or a == b for a, b in zip(spec.shape, shape, strict=True)
     )
     if not fits:

@@ -27,6 +27,10 @@ class Evaluation:
         self._scores: dict[str, NDArray[np.float64]] = {}
         self._outputs: dict[str, Path] = {}
 
+    def __contains__(self, variant: str) -> bool:
+        """Whether the variant has been scored."""
+        return variant in self._scores
+
     def scores(self, variant: str, part: str) -> NDArray[np.float64]:
         """One score an item of ``part``, in the items' order. Raises EdgeError."""
         if variant not in self._scores:

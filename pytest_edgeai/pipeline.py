@@ -16,7 +16,7 @@ import math
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from pytest_edgeai import assess as assessing
 from pytest_edgeai import build as building
 from pytest_edgeai import device as devices
-from pytest_edgeai import registry, scoring, strategy
+from pytest_edgeai import registry, scoring, screening, strategy
 from pytest_edgeai.dataset import CALIBRATION, CONFIRMATION, EVALUATION, SELECTION, Dataset, ItemFiles
 from pytest_edgeai.dataset import read as read_dataset
 from pytest_edgeai.errors import DatasetError, EdgeError, ModelError, UnsupportedError, UsageError
@@ -37,7 +37,7 @@ from pytest_edgeai.judge import comparisons, figures
 from pytest_edgeai.judge.comparisons import Finding
 from pytest_edgeai.judge.quantities import UNITS, Claim, Decider, Subject
 from pytest_edgeai.judge.rules import RIGOR, Rules
-from pytest_edgeai.measure.bench import Bench, Setup
+from pytest_edgeai.measure.bench import Bench, Setup, readings
 from pytest_edgeai.measure.hostlock import HostLock
 from pytest_edgeai.measure.process import run_task
 from pytest_edgeai.measure.solo import Solo
@@ -49,7 +49,6 @@ from pytest_edgeai.records import (
     Device,
     EngineDevice,
     Figure,
-    Measurement,
     Model,
     ModelKind,
     ModelResult,
@@ -70,10 +69,6 @@ SCORE_TIMEOUT = 3600.0
 """Seconds to run every evaluation item through one variant."""
 PROCESSES = 5
 """Fresh processes for a gate on a quantity that is one number a process."""
-SCREENING_PROCESSES = 2
-SCREENING_CALLS = 100
-SCREENING_ROUNDS = 30
-_PROCESS_METRICS = ("cold_start", "memory")
 _DEVICE_BOUND = ("latency", "speedup", "memory", "cold_start")
 """Quantities that only a device of the target can show."""
 
@@ -297,28 +292,23 @@ class Study:
     def _setup(self) -> Setup:
         return Setup(modules=self.run.registry.modules, threads=self.run.device.cores, inputs=self._items.timed())
 
-    def _turns(self, variant: str, baseline: str, limit: float, pairs: int) -> Turns:
-        self._seed += 1
-        return Turns(
-            self.variant(baseline), self.variant(variant), self._setup, limit=limit, pairs=pairs, seed=self._seed
-        )
-
-    def processes(self, name: str, part: str) -> list[float]:
+    def processes(self, name: str, quantity: str) -> list[float]:
         """A quantity that is one number a process, from fresh processes. Raises UnsupportedError where it can't be read."""
         if name not in self._processes:
             columns: dict[str, list[float]] = {}
             begin = time.perf_counter()
             for _ in range(PROCESSES):
-                with Bench(self.variant(name), self._setup, _PROCESS_METRICS) as bench:
-                    _append(columns, bench)
+                with Bench(self.variant(name), self._setup, screening.METRICS) as bench:
+                    for part, values in readings([bench]).items():
+                        columns.setdefault(part, []).extend(values)
             self._processes[name] = columns
-            self._measured(_process_measurement(name, columns, "gate", time.perf_counter() - begin))
-            for quantity, values in columns.items():
-                self._note_figure(name, quantity, figures.of_processes(values, UNITS[quantity]))
+            self._note("measurement", screening.processes(name, columns, "gate", time.perf_counter() - begin))
+            for part, values in columns.items():
+                self._note_figure(name, part, figures.of_processes(values, UNITS[part]))
         columns = self._processes[name]
-        if part not in columns:
-            raise UnsupportedError(f"{part} can't be read on this machine.")
-        return columns[part]
+        if quantity not in columns:
+            raise UnsupportedError(f"{quantity} can't be read on this machine.")
+        return columns[quantity]
 
     @functools.cached_property
     def _evaluation(self) -> Evaluation:
@@ -332,9 +322,10 @@ class Study:
 
     def scores(self, name: str, part: str) -> NDArray[np.float64]:
         """One score an item of a part of the dataset, in its order. Raises EdgeError."""
-        scores = self._evaluation.scores(name, part)
-        self._note_figure(name, "accuracy", figures.of_scores(scores))
-        return scores
+        if name not in self._evaluation:
+            # The report compares all variants on the same items.
+            self._note_figure(name, "accuracy", figures.of_scores(self._evaluation.scores(name, EVALUATION)))
+        return self._evaluation.scores(name, part)
 
     # 5. Choosing: screening -------------------------------------------------------------------------------------------------
 
@@ -352,71 +343,51 @@ class Study:
         kept = self._folder.parent / f"{self.model.digest[:16]}-screening.json"
         with self.run.lock.measuring():
             if kept.is_file():  # another process of this run was faster
-                self._figures = msgspec.json.decode(kept.read_bytes(), type=dict[str, dict[str, Figure]])
+                screened = msgspec.json.decode(kept.read_bytes(), type=dict[str, dict[str, Figure]])
             else:
-                self._screen(names)
-                kept.parent.mkdir(parents=True, exist_ok=True)
-                kept.write_bytes(msgspec.json.encode(self._figures))
-        screened = {name: self._figures[name] for name in names if name in self._figures}
+                screened = self._screen([self.plan.baseline.name, *names])
+                kept.write_bytes(msgspec.json.encode(screened))
+        baseline = screened.pop(self.plan.baseline.name)
         if not screened:
-            raise ModelError(
-                f"No variant of {self.model.name} could be measured: " + "; ".join(str(self._built[n]) for n in names)
-            )
-        choice = strategy.choose(
-            screened,
-            [offer.recipe for offer in self.plan.offers],
-            self._figures[self.plan.baseline.name],
-            self.run.target,
-        )
+            told = "; ".join(str(self._built[name]) for name in names)
+            raise ModelError(f"No variant of {self.model.name} could be measured: {told}")
+        recipes = [offer.recipe for offer in self.plan.offers]
+        choice = strategy.choose(screened, recipes, baseline, self.run.target)
         self._note("choice", choice)
         return choice
 
-    def _screen(self, names: Sequence[str]) -> None:
-        baseline = self.plan.baseline.name
-        for place, name in enumerate([baseline, *names]):
-            if isinstance(self._built.get(name), EdgeError):
+    def _screen(self, names: Sequence[str]) -> dict[str, dict[str, Figure]]:
+        """Variant -> its estimates; without those that fail. The first one is the baseline, which must not."""
+        screened = {}
+        for place, name in enumerate(names):
+            if isinstance(self._built.get(name), EdgeError) and place > 0:
                 continue
-            self.run.say(f"screening {name} ({place + 1} of {len(names) + 1})")
+            self.run.say(f"screening {name} ({place + 1} of {len(names)})")
             try:
-                self._screen_one(name)
+                screened[name] = self._screen_one(name)
             except EdgeError as error:
-                if name == baseline:
+                if place == 0:
                     raise
                 self._built[name] = error
-                self._figures.pop(name, None)
                 self._note_variant(self._recipe(name), "failed", str(error))
+        return screened
 
-    def _screen_one(self, name: str) -> None:
-        """Estimates of every quantity; each with a rough interval."""
-        variant, baseline = self.variant(name), self.plan.baseline.name
-        self._note_figure(name, "size", figures.exact(variant.bytes, "bytes"))
+    def _screen_one(self, name: str) -> dict[str, Figure]:
+        variant = self.variant(name)
+        found = screening.Screened()
+        if self.run.why_not_measured(variant.recipe) is None:
+            baseline, limit = self.variant(self.plan.baseline.name), self.run.target.limits.speedup
+            found = screening.screen(variant, baseline, self._setup, limit=limit, seed=self._next_seed())
+            self._note("placement", {"variant": name, "placement": found.placement})
+        found.figures["size"] = figures.exact(variant.bytes, "bytes")
+        for quantity, figure in found.figures.items():
+            self._note_figure(name, quantity, figure)
+        for measurement in found.measurements:
+            self._note("measurement", measurement)
         if self.dataset is not None:
-            self.scores(name, SELECTION)
-        if self.run.why_not_measured(variant.recipe):
-            return
-        columns: dict[str, list[float]] = {}
-        begin = time.perf_counter()
-        with Solo(variant, self._setup, _PROCESS_METRICS) as solo:
-            values = solo.more(SCREENING_CALLS)
-            _append(columns, solo.bench)
-            self._note("placement", {"variant": name, "placement": solo.bench.placement})
-            self._measured(solo.measurement("screening"))
-        for _ in range(SCREENING_PROCESSES - 1):
-            with Bench(variant, self._setup, _PROCESS_METRICS) as bench:
-                _append(columns, bench)
-        self._measured(_process_measurement(name, columns, "screening", time.perf_counter() - begin))
-        for quantity, numbers in columns.items():
-            self._note_figure(name, quantity, figures.of_processes(numbers, UNITS[quantity]))
-        for p in (0.5, 0.9, 0.95):
-            self._note_figure(name, f"latency.p{100 * p:g}", figures.of_percentile(values, p, "s"))
-        self._note_figure(name, "latency.jitter", figures.of_jitter(values))
-        if name == baseline:
-            self._note_figure(name, "speedup", figures.exact(1, "x", "by definition"))
-            return
-        with self._turns(name, baseline, self.run.target.limits.speedup, pairs=1) as turns:
-            rounds = np.array([turns.round(0) for _ in range(SCREENING_ROUNDS)])
-            self._measured(turns.measurement("screening"))
-        self._note_figure(name, "speedup", figures.of_turns(rounds))
+            # Only selection items have a say in the choice; gates on it are decided on the others.
+            found.figures["accuracy"] = figures.of_scores(self.scores(name, SELECTION))
+        return found.figures
 
     # 6. Judging it: verdicts ------------------------------------------------------------------------------------------------
 
@@ -514,7 +485,7 @@ class Study:
                         if part == "jitter"
                         else comparisons.percentile(solo, float(part[1:]) / 100, operator, limit, rules)
                     )
-                    self._measured(solo.measurement("gate"))
+                    self._note("measurement", solo.measurement("gate"))
                     return found
             begin = time.perf_counter()
             baseline = self.processes(claim.other, claim.quantity) if claim.other else None
@@ -522,9 +493,10 @@ class Study:
             return comparisons.extremes(variant, operator, limit, baseline, time.perf_counter() - begin)
 
     def _find_speedup(self, variant: str, baseline: str, operator: str, limit: float, rules: Rules) -> Finding:
-        with self._turns(variant, baseline, limit, rules.pairs) as turns:
+        sides = self.variant(baseline), self.variant(variant)
+        with Turns(*sides, self._setup, limit=limit, pairs=rules.pairs, seed=self._next_seed()) as turns:
             found = comparisons.speedup(turns, operator, limit, rules)
-            self._measured(turns.measurement("gate"))
+            self._note("measurement", turns.measurement("gate"))
         return found
 
     def _find_accuracy(self, claim: Claim) -> Finding:
@@ -584,6 +556,10 @@ class Study:
             raise UnsupportedError("accuracy needs items to score: give a dataset with --edge-dataset.")
         return self.dataset
 
+    def _next_seed(self) -> int:
+        self._seed += 1
+        return self._seed
+
     def _recipe(self, name: str) -> Recipe:
         known = {recipe.name: recipe for recipe in [self.plan.baseline, *(offer.recipe for offer in self.plan.offers)]}
         if name not in known:
@@ -592,9 +568,6 @@ class Study:
 
     def _note(self, kind: str, fact: Any) -> None:
         self.run.journal.write(kind, self.model.digest, fact)
-
-    def _measured(self, measurement: Measurement) -> None:
-        self._note("measurement", measurement)
 
     def _note_figure(self, name: str, quantity: str, figure: Figure) -> None:
         self._figures.setdefault(name, {})[quantity] = figure
@@ -649,27 +622,6 @@ def _inverted(found: Finding) -> Finding:
 
     return dataclasses.replace(
         found, estimate=one_over(found.estimate), low=one_over(found.high), high=one_over(found.low)
-    )
-
-
-def _append(columns: dict[str, list[float]], bench: Bench) -> None:
-    """A process' readings under the quantities' names."""
-    for metric, parts in bench.readings.items():
-        for part, value in parts.items():
-            columns.setdefault(metric if part == metric else f"{metric}.{part}", []).append(value)
-
-
-def _process_measurement(name: str, columns: Mapping[str, list[float]], phase: str, seconds: float) -> Measurement:
-    processes = len(next(iter(columns.values()), []))
-    return Measurement(
-        subject=name,
-        metric="process",
-        unit="",
-        plan="process",
-        phase=phase,
-        samples=dict(columns),
-        seconds=seconds,
-        processes=processes,
     )
 
 

@@ -46,6 +46,8 @@ class Fake:
         return "It is a test."
 
     def devices(self):
+        import onnxruntime  # noqa: F401 - the engine is there before anything is measured
+
         return (EngineDevice(name="CPU"),)
 
     def build(self, recipe, model, folder, calibration):

@@ -22,6 +22,8 @@ LOOKS = 3
 """A series is looked at this often, its length doubled each time; each look has its share of the error rate (Bonferroni)."""
 MIN_SERIES = 300
 """Calls before a series is looked at."""
+PROBE = 10
+"""Calls that show how many more fit into the budget."""
 _TEST: dict[str, Callable[[float, float], bool]] = {
     ">=": operators.ge,
     "<=": operators.le,
@@ -77,10 +79,15 @@ def speedup(sampler: TurnSampler, operator: str, limit: float, rules: Rules) -> 
     seen = np.array(differences)
     confidence = 1 - rules.alpha
     low, high = sequential.sign_bounds(seen, 1 - 2 * rules.alpha)
+    # The rounds bound the speed-up of these processes; others of the same code differ from them by up to the guard.
+    low, high = low - rules.guard, high + rules.guard
     outcome = Outcome.INCONCLUSIVE if direction is None else Outcome.PASS if direction == operator else Outcome.FAIL
     notes = []
     if direction is None:
-        more = sequential.rounds_to_decide(seen, at, rules.alpha)
+        distance = float(np.median(seen)) - at
+        outside = abs(distance) > rules.guard
+        guarded = at + math.copysign(rules.guard, distance)
+        more = sequential.rounds_to_decide(seen, guarded, rules.alpha) if outside else None
         margin = 100 * math.expm1(rules.guard)
         notes.append(
             f"not decided within {sampler.seconds():.3g} s of sampling: the truth may lie within {margin:.1f} % of the limit"
@@ -117,10 +124,10 @@ def percentile(sampler: SeriesSampler, p: float, operator: str, limit: float, ru
 def jitter(sampler: SeriesSampler, operator: str, limit: float, rules: Rules) -> Finding:
     """The relative median absolute deviation of solo calls (robust against a few slow ones), bounded by a moving-block bootstrap."""
     rng = np.random.default_rng(0)
-    confidence = 1 - 2 * rules.alpha / LOOKS
+    confidence = 1 - rules.alpha / LOOKS
 
     def bounds(values: NDArray[np.float64]) -> tuple[float | None, float | None]:
-        return spread.rmad_bounds(values, confidence, rng)
+        return spread.rmad_bounds(values, confidence, rng) if len(values) >= MIN_SERIES else (None, None)
 
     return _series(
         sampler, bounds, spread.rmad, operator, limit, rules, MIN_SERIES, "rMAD, moving-block bootstrap", "proportion"
@@ -132,6 +139,8 @@ def extremes(
 ) -> Finding:
     """One number a process: proven when every process is on the same side of the limit; against a baseline, every pair of processes."""
     over = baseline or [1.0]
+    if min(over) <= 0:
+        return Finding(Outcome.ERROR, None, notes=["the baseline's is 0 in some process: a ratio to it means nothing"])
     low, high = min(variant) / max(over), max(variant) / min(over)
     holds = _TEST[operator]
     sides = {holds(low, limit), holds(high, limit)}
@@ -265,7 +274,7 @@ def _series(
     values = np.empty(0)
     outcome, low, high = Outcome.INCONCLUSIVE, -math.inf, math.inf
     for look in range(LOOKS):
-        values = np.concatenate([values, sampler.more(max(first * 2**look - len(values), 0))])
+        values = _more(sampler, values, first * 2**look, rules.budget)
         found = bounds(values)
         low, high = (-math.inf if found[0] is None else found[0]), (math.inf if found[1] is None else found[1])
         outcome = _outcome(low, high, operator, limit)
@@ -279,7 +288,7 @@ def _series(
         outcome = Outcome.INCONCLUSIVE
         notes.append(f"the machine itself was not steady: {unsteady}; run it again on a quieter one")
     elif outcome is Outcome.INCONCLUSIVE:
-        notes.append(f"the limit {show(limit, unit)} lies within the bounds; a larger --edge-budget narrows them")
+        notes.append(_undecided(len(values), first, sampler.seconds(), show(limit, unit)))
     return Finding(
         outcome,
         estimate(values),
@@ -292,6 +301,25 @@ def _series(
         len(values),
         notes,
     )
+
+
+def _more(sampler: SeriesSampler, values: NDArray[np.float64], wanted: int, budget: float) -> NDArray[np.float64]:
+    """``values`` and further ones: ``wanted`` together, or as many as the budget allows."""
+    while len(values) < wanted and (sampler.seconds() < budget or len(values) == 0):
+        spent = max(sampler.seconds(), 1e-9)
+        fitting = int((budget - spent) * len(values) / spent) if len(values) else PROBE
+        values = np.concatenate([values, sampler.more(min(max(fitting, 1), wanted - len(values)))])
+    return values
+
+
+def _undecided(calls: int, first: int, seconds: float, limit: str) -> str:
+    """Why a series proved nothing, and what would."""
+    if calls < first:
+        budget = math.ceil(seconds * first / calls)
+        return f"only {calls} calls fit into the budget, and it takes {first}: --edge-budget={budget}"
+    if calls < first * 2 ** (LOOKS - 1):
+        return f"the limit {limit} lies within the bounds; a larger --edge-budget narrows them"
+    return f"the limit {limit} lies within the bounds of {calls} calls, the most that are made: the truth is too near to it"
 
 
 def _unsteady(canary: NDArray[np.float64], rules: Rules) -> str | None:

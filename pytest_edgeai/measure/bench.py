@@ -88,3 +88,13 @@ class Bench:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def readings(benches: Sequence[Bench]) -> dict[str, list[float]]:
+    """Quantity (``cold_start``, ``memory.footprint``) -> one number a bench, of the metrics that are read once a process."""
+    columns: dict[str, list[float]] = {}
+    for bench in benches:
+        for metric, parts in bench.readings.items():
+            for part, value in parts.items():
+                columns.setdefault(metric if part == metric else f"{metric}.{part}", []).append(value)
+    return columns

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_edgeai import report, results
+from pytest_edgeai import journal, report, results
 from pytest_edgeai.plugin import state
 from pytest_edgeai.records import Outcome, Results
 from pytest_edgeai.report import terminal
@@ -15,10 +15,14 @@ from pytest_edgeai.report import terminal
 def gather(session: pytest.Session) -> Results | None:
     """The run's results, written to the report's folder; ``None`` when no edge test was selected.
 
+    Raises pytest.UsageError for what stopped the collection in the processes of pytest-xdist.
     A run that selected some and decided no gate is not green, whatever pytest says.
     """
     edge = state.session(session.config)
     try:
+        problem = next((fact for kind, _, fact in journal.read(edge.folder) if kind == "problem"), None)
+        if problem is not None:
+            raise pytest.UsageError(problem)
         if not results.selected(edge.folder):
             return None
         run = edge.run
@@ -39,8 +43,8 @@ def gather(session: pytest.Session) -> Results | None:
     try:
         report.write(found, Path(edge.settings.report))
     except OSError as error:
-        edge.say(
-            f"the report can't be written to {edge.settings.report}: {error.strerror or error}. "
+        edge.unwritten = (
+            f"The report can't be written to {edge.settings.report}: {error.strerror or error}. "
             "Choose another folder with --edge-report."
         )
     return found
@@ -53,9 +57,11 @@ def summarize(reporter: pytest.TerminalReporter, config: pytest.Config, found: R
     encoding = (getattr(writer._file, "encoding", None) or "ascii").lower()
     for markup, text in terminal.summary(found, writer.fullwidth, ascii_only="utf" not in encoding):
         reporter.write_line(text, **({markup: True} if markup else {}))
-    page = Path(state.session(config).settings.report) / "index.html"
-    if page.is_file():
-        reporter.write_line(f"report: {page}")
+    session = state.session(config)
+    if session.unwritten:
+        reporter.write_line(session.unwritten, red=True)
+    else:
+        reporter.write_line(f"report: {Path(session.settings.report) / 'index.html'}")
     if not _decided(found):
         reporter.write_line("No gate was decided, so nothing is proven: the run fails.", red=True)
 

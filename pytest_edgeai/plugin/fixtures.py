@@ -54,6 +54,9 @@ def edge_assessment(_edge_study: "Study") -> "Assessment":
 def edge_variant(request: pytest.FixtureRequest, _edge_study: "Study") -> "Subject":
     """One optimized variant; the test runs once for each that the target's catalogue has. Skips what makes no sense for the model."""
     name = request.param
+    globs = [glob for marker in request.node.iter_markers("edge_recipe") for glob in marker.args]
+    if name is None and globs:
+        raise UnsupportedError(f"No variant of this run matches {' or '.join(globs)} (edge_recipe).")
     if name is None:
         raise UnsupportedError(
             f"No installed framework makes variants of this kind of model for {_edge_study.run.target.name}."

@@ -1,5 +1,6 @@
 """Options: made from the fields of Settings, read from the command line, else the ini file, else the default."""
 
+import argparse
 import dataclasses
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ def declare(parser: pytest.Parser) -> None:
             group.addoption(flag, action="store_true", default=None, help=text)
             parser.addini(key, text, type="bool", default=None)
         else:
-            converts = float if field.name == "budget" else str
+            converts = _seconds if field.name == "budget" else str
             choices, metavar = field.metadata["choices"], field.metadata["metavar"]
             group.addoption(flag, default=None, help=text, type=converts, choices=choices, metavar=metavar)
             parser.addini(key, text, type="string", default=None)
@@ -27,6 +28,16 @@ def declare(parser: pytest.Parser) -> None:
 def read(config: pytest.Config) -> Settings:
     """Raises pytest.UsageError for a value that is not one of the choices or not a number."""
     return Settings(**{field.name: _value(config, field) for field in dataclasses.fields(Settings)})
+
+
+def _seconds(text: str | float) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1
+    if not 0 <= seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number of seconds")
+    return seconds
 
 
 def _value(config: pytest.Config, field: "dataclasses.Field[Any]") -> Any:
@@ -43,7 +54,7 @@ def _value(config: pytest.Config, field: "dataclasses.Field[Any]") -> Any:
         raise pytest.UsageError(f"{key} = {given} in the ini file: it must be one of {', '.join(choices)}.")
     if field.name == "budget":
         try:
-            return float(given)
-        except ValueError:
-            raise pytest.UsageError(f"{key} = {given} in the ini file: it must be a number of seconds.") from None
+            return _seconds(given)
+        except argparse.ArgumentTypeError as error:
+            raise pytest.UsageError(f"{key} = {given} in the ini file: {error}.") from None
     return str((base / Path(given)).absolute()) if field.name in PATHS else given

@@ -11,13 +11,15 @@ import pytest
 
 from pytest_edgeai import strategy
 from pytest_edgeai.errors import EdgeError
+from pytest_edgeai.journal import Journal
 from pytest_edgeai.judge.quantities import Quantity
 from pytest_edgeai.plugin import state
-from pytest_edgeai.plugin.outcomes import translated, usage_errors
+from pytest_edgeai.plugin.outcomes import translated
 from pytest_edgeai.records import GateResult, Outcome, Verdict
 
 if TYPE_CHECKING:
     from pytest_edgeai.pipeline import Declaration
+    from pytest_edgeai.plugin.session import EdgeSession
 
 GATES = frozenset({"edge_variant", "edge_variants", "edge_choice"})
 """Fixtures whose users are expected to decide gates."""
@@ -27,21 +29,26 @@ _MIRRORED = {">=": "<=", "<=": ">=", ">": "<", "<": ">"}
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     session = state.session(config)
-    with usage_errors():
+    try:
         if session.problem is not None:
             raise session.problem
-        selected = [item for item in items if GATES & set(getattr(item, "fixturenames", ()))]
-        for item in selected:
-            for marker in item.iter_markers("edge_target"):
-                for name in marker.args:
-                    session.run.registry.target(name)
-    if selected and not config.option.collectonly and not session.settings.plan:
-        session.run.journal.write("selected", "", len(selected))
+        for item in filter(_is_ours, items):
+            _skip_for_other_targets(session, item)
+    except EdgeError as error:
+        if session.worker_input is None:
+            raise pytest.UsageError(str(error)) from None
+        # pytest-xdist would show it as an internal error: the controller tells it instead.
+        Journal(session.folder, session.worker_input["workerid"]).write("problem", "", str(error))
+        items.clear()
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtestloop(session: pytest.Session) -> bool | None:
-    if not state.session(session.config).settings.plan:
+    edge, option = state.session(session.config), session.config.option
+    if not edge.settings.plan:
+        selected = [item for item in session.items if GATES & set(getattr(item, "fixturenames", ()))]
+        if selected and not (option.collectonly or getattr(option, "setuponly", False)):
+            edge.run.journal.write("selected", "", len(selected))
         return None
     _print_plans(session.config, session.items)
     return True
@@ -53,9 +60,6 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None]:
         return (yield)
     session = state.session(item.config)
     session.verdicts.clear()
-    wanted = {name for marker in item.iter_markers("edge_target") for name in marker.args}
-    if wanted and session.run.target.name not in wanted:
-        pytest.skip(f"for the target {' or '.join(sorted(wanted))}; this run is for {session.run.target.name}")
     with translated(session, item):
         return (yield)
 
@@ -100,6 +104,16 @@ def pytest_runtest_makereport(
 
 def _is_ours(item: pytest.Item) -> bool:
     return any(name.startswith("edge_") for name in getattr(item, "fixturenames", ()))
+
+
+def _skip_for_other_targets(session: "EdgeSession", item: pytest.Item) -> None:
+    """Raises UsageError for a target that is not known, PluginError for a wrong plugin."""
+    run, wanted = session.run, sorted({name for marker in item.iter_markers("edge_target") for name in marker.args})
+    for name in wanted:
+        run.registry.target(name)
+    if wanted and run.target.name not in wanted:
+        reason = f"for the target {' or '.join(wanted)}; this run is for {run.target.name}"
+        item.add_marker(pytest.mark.skip(reason=reason))
 
 
 def _negated(verdicts: Sequence[Verdict], failure: "pytest.ExceptionInfo[BaseException]") -> list[Verdict]:

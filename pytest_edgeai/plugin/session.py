@@ -29,23 +29,35 @@ class EdgeSession:
         """Of the running test, in the order in which they were asked for."""
         self.problem: EdgeError | None = None
         """What stopped the collection of edge tests."""
+        self.unwritten = ""
+        """Why there is no report."""
 
     @functools.cached_property
     def run(self) -> "Run":
         """Raises EdgeError for an unknown target or a wrong plugin."""
+        from pytest_edgeai.errors import UsageError
         from pytest_edgeai.pipeline import Run
 
         who = self.worker_input["workerid"] if self.worker_input is not None else "main"
-        plugins = [name for names in self.config.hook.pytest_edge_plugins(config=self.config) for name in names or ()]
+        plugins: list[str] = []
+        for names in self.config.hook.pytest_edge_plugins(config=self.config):
+            if isinstance(names, str):
+                raise UsageError(f"pytest_edge_plugins gives a list of modules' names, not the text '{names}'.")
+            plugins += names or ()
         return Run(self.settings, plugins, self.folder, who, self.say)
 
     @functools.cached_property
     def models(self) -> dict[str, "Declaration"]:
         """What ``pytest_edge_models`` of conftests supplies, by name. Not asked before a test needs it."""
+        from pytest_edgeai.errors import UsageError
+
         found: dict[str, Declaration] = {}
         for models in self.config.hook.pytest_edge_models(config=self.config):
+            if not isinstance(models or {}, dict) or not all(isinstance(one, dict) for one in (models or {}).values()):
+                raise UsageError(f"pytest_edge_models gives {{name: {{'path': ..., 'dataset': ...}}}}, not {models!r}.")
             for name, arguments in (models or {}).items():
-                found[name] = self._declared(self.config.rootpath, **arguments)
+                where = f"The model '{name}' of pytest_edge_models"
+                found[name] = self._declared(where, self.config.rootpath, **arguments)
         return found
 
     def declaration(self, node: pytest.Item | pytest.Function | Any, name: str | None = None) -> "Declaration | None":
@@ -55,8 +67,7 @@ class EdgeSession:
         settings, config = self.settings, self.config
         marker = node.get_closest_marker("edge_model")
         if marker is not None and not config.getoption("edge_model"):
-            arguments = {**dict(zip(("path",), marker.args, strict=False)), **marker.kwargs}
-            return self._declared(node.path.parent, **arguments)
+            return self._declared(f"The marker of {node.nodeid}", node.path.parent, *marker.args, **marker.kwargs)
         if settings.model:
             return Declaration(
                 Path(settings.model), Path(settings.dataset) if settings.dataset else None, settings.score
@@ -116,14 +127,25 @@ class EdgeSession:
             notes=tuple(text.splitlines()),
         )
 
-    def _declared(self, folder: Path, path: str, dataset: str | None = None, score: Any = None) -> "Declaration":
+    def _declared(self, where: str, folder: Path, *given: Any, **named: Any) -> "Declaration":
+        """``given`` and ``named``: the arguments of an ``edge_model`` marker. Raises UsageError."""
+        from pytest_edgeai.errors import UsageError
         from pytest_edgeai.pipeline import Declaration
 
+        try:
+            path, dataset, score = _edge_model(*given, **named)
+        except TypeError as error:
+            raise UsageError(f"{where}: {str(error).removeprefix('_')}.") from None
         settings = self.settings
         items = folder / dataset if dataset else None
         if self.config.getoption("edge_dataset") and settings.dataset:
             items = Path(settings.dataset)
         return Declaration(folder / path, items, self.config.getoption("edge_score") or score or settings.score)
+
+
+def _edge_model(path: str, dataset: str | None = None, score: Any = None) -> tuple[str, str | None, Any]:
+    """The marker's signature."""
+    return path, dataset, score
 
 
 class _Listening:

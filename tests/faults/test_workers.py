@@ -103,14 +103,20 @@ def disaster(edge, kept: list[Disaster], alive: Callable[[], list[psutil.Process
                 text=run.stdout.str() + run.stderr.str(),
                 results=msgspec.json.decode((edge.report / "results.json").read_bytes(), type=Results),
                 survivors=alive(),
-                leftovers=sorted(path.name for path in temporary.rglob("*") if "host.lock" not in path.name and path.name != f"pytest-edgeai-{os.getuid()}"),
+                leftovers=sorted(
+                    path.name
+                    for path in temporary.rglob("*")
+                    if "host.lock" not in path.name and path.name != f"pytest-edgeai-{os.getuid()}"
+                ),
             )
         )
     return kept[0]
 
 
 @pytest.mark.parametrize("method", FAILURES)
-def test_a_worker_that_fails_is_an_error_of_its_variant_with_the_phase_and_the_cause(disaster: Disaster, method: str) -> None:
+def test_a_worker_that_fails_is_an_error_of_its_variant_with_the_phase_and_the_cause(
+    disaster: Disaster, method: str
+) -> None:
     phase, cause = FAILURES[method]
 
     gate = disaster.gate("test_it_is_fast", method)
@@ -121,13 +127,20 @@ def test_a_worker_that_fails_is_an_error_of_its_variant_with_the_phase_and_the_c
 
 
 @pytest.mark.parametrize(
-    ("method", "when"), [("nan_call", "the variant that was built"), ("nan_later", "a timed call")], ids=["at once", "only later"]
+    ("method", "when"),
+    [("nan_call", "the variant that was built"), ("nan_later", "a timed call")],
+    ids=["at once", "only later"],
 )
-def test_a_variant_that_answers_nan_is_an_error_that_names_the_output(disaster: Disaster, method: str, when: str) -> None:
+def test_a_variant_that_answers_nan_is_an_error_that_names_the_output(
+    disaster: Disaster, method: str, when: str
+) -> None:
     gate = disaster.gate("test_it_is_fast", method)
 
     assert gate.verdict.outcome is Outcome.ERROR
-    assert disaster.told("test_it_is_fast", method) == f"fake-fp32-{method}: output 'logits' of {when} is not finite (it holds NaN or infinity)"
+    assert (
+        disaster.told("test_it_is_fast", method)
+        == f"fake-fp32-{method}: output 'logits' of {when} is not finite (it holds NaN or infinity)"
+    )
 
 
 def test_a_crash_while_items_are_scored_is_an_error_of_that_phase(disaster: Disaster) -> None:
@@ -189,7 +202,9 @@ def test_no_folder_of_a_worker_or_of_the_run_is_left(disaster: Disaster) -> None
     assert disaster.leftovers == []
 
 
-def test_the_rest_is_screened_and_chosen_when_some_variants_crash(edge, alive: Callable[[], list[psutil.Process]]) -> None:
+def test_the_rest_is_screened_and_chosen_when_some_variants_crash(
+    edge, alive: Callable[[], list[psutil.Process]]
+) -> None:
     edge.write("def test_choice(edge_choice):\n    assert edge_choice.size <= 10 * 2**20\n", fake=True)
 
     run = edge.run("--edge-recipe=fake-fp32-[ps][el][!o]*")
@@ -199,7 +214,9 @@ def test_the_rest_is_screened_and_chosen_when_some_variants_crash(edge, alive: C
     run.assert_outcomes(passed=1)
     assert results.models[0].choice is not None
     assert results.models[0].choice.recipe == "fake-fp32-plain"
-    assert [name for name in states if states[name] == "failed"] == [f"fake-fp32-segv_{phase}" for phase in ("build", "call", "later", "load")]
+    assert [name for name in states if states[name] == "failed"] == [
+        f"fake-fp32-segv_{phase}" for phase in ("build", "call", "later", "load")
+    ]
     assert "Traceback" not in run.stdout.str()
     assert alive() == []
 
@@ -210,18 +227,31 @@ def test_a_choice_between_variants_that_all_crash_is_an_error_that_says_why(edge
     run = edge.run("--edge-recipe=fake-fp32-[er]*_build")
 
     run.assert_outcomes(errors=1)
-    run.stdout.fnmatch_lines(["No variant of small could be measured: fake-fp32-exit_build: * exited with status 0 *; fake-fp32-raise_build: *"])
+    run.stdout.fnmatch_lines(
+        [
+            "No variant of small could be measured: fake-fp32-exit_build: * exited with status 0 *; fake-fp32-raise_build: *"
+        ]
+    )
     assert run.ret == pytest.ExitCode.TESTS_FAILED
     assert "Traceback" not in run.stdout.str()
 
 
-def test_an_interrupt_while_a_worker_hangs_ends_the_run_and_the_worker(edge, alive: Callable[[], list[psutil.Process]]) -> None:
+def test_an_interrupt_while_a_worker_hangs_ends_the_run_and_the_worker(
+    edge, alive: Callable[[], list[psutil.Process]]
+) -> None:
     edge.write("def test_it(edge_variant):\n    assert edge_variant.latency.p50 <= 1000\n", fake=True)
-    arguments = ["--edge-target=cross", f"--edge-cache={edge.cache}", f"--edge-report={edge.report}", "--edge-recipe=fake-fp32-hang_load"]
+    arguments = [
+        "--edge-target=cross",
+        f"--edge-cache={edge.cache}",
+        f"--edge-report={edge.report}",
+        "--edge-recipe=fake-fp32-hang_load",
+    ]
     output = edge.pytester.path / "output.txt"
     with output.open("wb") as stream:
         command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments]
-        process = subprocess.Popen(command, stdout=stream, stderr=stream, cwd=edge.pytester.path, start_new_session=True)
+        process = subprocess.Popen(
+            command, stdout=stream, stderr=stream, cwd=edge.pytester.path, start_new_session=True
+        )
     guard = time.monotonic() + 120
     while b"deciding" not in output.read_bytes() or not alive():
         assert process.poll() is None, output.read_text()
