@@ -92,9 +92,13 @@ def read(path: Path, assessment: Assessment) -> Dataset:
 
     Raises DatasetError, in one sentence, when the file can't be read or doesn't fit the model.
     """
-    regular = path.is_file() or not path.exists()  # a FIFO would block
+    found: dict[str, Any] = {}
+    regular = path.is_file() or not path.exists()  # opening a FIFO would block
     try:
-        found = arrays.read(path) if regular else {}
+        if regular:
+            # Not by its path: numpy leaves a file open that it can't read.
+            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+                found = {name: file[name] for name in file.files}
     except FileNotFoundError as error:
         raise DatasetError(
             f"The dataset {path} doesn't exist. Give an .npz file with one array per model input."
@@ -103,6 +107,7 @@ def read(path: Path, assessment: Assessment) -> Dataset:
         OSError,
         ValueError,
         TypeError,
+        RuntimeError,
         zipfile.BadZipFile,
         zlib.error,
         EOFError,
@@ -110,10 +115,10 @@ def read(path: Path, assessment: Assessment) -> Dataset:
         MemoryError,
     ) as error:
         raise DatasetError(
-            f"The dataset {path} can't be read as an .npz file ({error}). Write it with numpy.savez, without Python objects."
+            f"The dataset {path} can't be read as an .npz file ({str(error) or 'it ends too early'}). "
+            "Write it with numpy.savez, without Python objects."
         ) from error
-    inside: Mapping[str, object] = found  # whatever lies in an archive
-    other = next((f"'{name}' is no array" for name, entry in inside.items() if not isinstance(entry, np.ndarray)), None)
+    other = next((f"'{name}' is no array" for name, entry in found.items() if not isinstance(entry, np.ndarray)), None)
     if other or not regular:
         raise DatasetError(
             f"The dataset {path} can't be read as an .npz file ({other or 'not a regular file'}). Write it with numpy.savez."

@@ -479,7 +479,7 @@ class Study:
                 )
                 return _inverted(found)
             if family == "latency":
-                with Solo(self.variant(claim.subject), self._setup) as solo:
+                with Solo(self.variant(claim.subject), self._setup, patience=rules.budget) as solo:
                     found = (
                         comparisons.jitter(solo, operator, limit, rules)
                         if part == "jitter"
@@ -494,7 +494,14 @@ class Study:
 
     def _find_speedup(self, variant: str, baseline: str, operator: str, limit: float, rules: Rules) -> Finding:
         sides = self.variant(baseline), self.variant(variant)
-        with Turns(*sides, self._setup, limit=limit, pairs=rules.pairs, seed=self._next_seed()) as turns:
+        with Turns(
+            *sides,
+            self._setup,
+            limit=limit,
+            pairs=rules.pairs,
+            seed=self._next_seed(),
+            patience=rules.budget,
+        ) as turns:
             found = comparisons.speedup(turns, operator, limit, rules)
             self._note("measurement", turns.measurement("gate"))
         return found

@@ -111,6 +111,15 @@ class TurnSampler(Protocol):
         """One more round of this pair, in random order: ln(baseline's seconds a call / variant's seconds a call)."""
         ...
 
+    @property
+    def free(self) -> bool:
+        """Whether nothing else ran on the cores when the last round began."""
+        ...
+
+    def wait(self) -> bool:
+        """Wait until nothing else runs on the cores; ``False`` when patience is spent."""
+        ...
+
     def seconds(self) -> float:
         """Spent on sampling so far."""
         ...

@@ -14,7 +14,9 @@ from pytest_edgeai.records import Figure, Measurement, Variant
 
 PROCESSES = 2
 CALLS = 100
-ROUNDS = 30
+ROUNDS = 40
+PATIENCE = 5.0
+"""Seconds that each of two series may wait for free cores; then they are taken as they are."""
 PHASE = "screening"
 METRICS = ("cold_start", "memory")
 """One number a process each."""
@@ -33,7 +35,7 @@ class Screened:
 def screen(variant: Variant, baseline: Variant, setup: Setup, *, limit: float, seed: int) -> Screened:
     """Fresh processes, calls alone, and one pair of processes in turns at the speed-up ``limit``. Raises EdgeError."""
     found = Screened()
-    with Solo(variant, setup, METRICS) as solo:
+    with Solo(variant, setup, METRICS, patience=PATIENCE) as solo:
         calls = solo.more(CALLS)
         columns = readings([solo.bench])
         found.placement = solo.bench.placement
@@ -52,8 +54,12 @@ def screen(variant: Variant, baseline: Variant, setup: Setup, *, limit: float, s
     if variant.key == baseline.key:
         found.figures["speedup"] = figures.exact(1, "x", "by definition")
         return found
-    with Turns(baseline, variant, setup, limit=limit, pairs=1, seed=seed) as turns:
-        found.figures["speedup"] = figures.of_turns(np.array([turns.round(0) for _ in range(ROUNDS)]))
+    with Turns(baseline, variant, setup, limit=limit, pairs=1, seed=seed, patience=PATIENCE) as turns:
+        rounds = []
+        for _ in range(ROUNDS):
+            turns.wait()
+            rounds.append(turns.round(0))
+        found.figures["speedup"] = figures.of_turns(np.array(rounds))
         found.measurements.append(turns.measurement(PHASE))
     return found
 

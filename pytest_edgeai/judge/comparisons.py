@@ -20,10 +20,10 @@ from pytest_edgeai.units import show
 
 LOOKS = 3
 """A series is looked at this often, its length doubled each time; each look has its share of the error rate (Bonferroni)."""
+RESTLESS_ROUNDS = 30
+"""Undecided rounds with other programs on the cores before the cores are waited for."""
 MIN_SERIES = 300
 """Calls before a series is looked at."""
-PROBE = 10
-"""Calls that show how many more fit into the budget."""
 _TEST: dict[str, Callable[[float, float], bool]] = {
     ">=": operators.ge,
     "<=": operators.le,
@@ -60,30 +60,48 @@ def speedup(sampler: TurnSampler, operator: str, limit: float, rules: Rules) -> 
     A sign test as an e-process (Robbins' beta mixture; Howard & Ramdas, arXiv 1906.09712), valid however often it is looked at: rounds
     of all pairs are pooled, and each side of the limit is tested ``rules.guard`` away from it, because processes differ by that much
     through nothing but the layout of their memory. A limit within the guard of the truth stays INCONCLUSIVE.
+
+    Other programs on the cores change a speed-up itself (see :mod:`pytest_edgeai.measure.quiet`), unless both sides do nearly the same.
+    So when they ran in most rounds, only what is far from the limit is believed; else rounds are taken anew, each when the cores are free.
     """
     at = math.log(limit) if limit > 0 else -math.inf
     crossed = -math.log(rules.alpha)
-    above, below = _Sign(at + rules.guard), _Sign(at - rules.guard)
+    alike = abs(at) < math.log(rules.alike)
+    near, far = _Sides(at, rules.guard), _Sides(at, math.log(rules.contended))
     differences: list[float] = []
+    disturbed_ones: list[float] = []
+    disturbed, patient, gave_up = 0, False, False
     direction: str | None = None
-    while direction is None and (sampler.seconds() < rules.budget or not differences):
+    while direction is None and not gave_up and (sampler.seconds() < rules.budget or not differences):
         for pair in range(sampler.pairs):
+            if patient and not sampler.wait():
+                gave_up = True
+                break
             difference = sampler.round(pair)
             differences.append(difference)
-            above.add(difference)
-            below.add(difference)
-        if above.log_e_above() >= crossed:
-            direction = ">="
-        elif below.log_e_below() >= crossed:
-            direction = "<="
-    seen = np.array(differences)
+            near.add(difference)
+            far.add(difference)
+            disturbed += not sampler.free
+        direction = near.proven(crossed)
+        if not alike and 2 * disturbed > len(differences) and (direction or len(differences) >= RESTLESS_ROUNDS):
+            direction = far.proven(crossed)
+            if direction is None and not patient:
+                patient, disturbed = True, 0
+                near, far = _Sides(at, rules.guard), _Sides(at, math.log(rules.contended))
+                disturbed_ones, differences = differences, []
+    # Where not one round could be taken with the cores free, the estimate is the disturbed one.
+    seen = np.array(differences or disturbed_ones)
     confidence = 1 - rules.alpha
     low, high = sequential.sign_bounds(seen, 1 - 2 * rules.alpha)
     # The rounds bound the speed-up of these processes; others of the same code differ from them by up to the guard.
     low, high = low - rules.guard, high + rules.guard
     outcome = Outcome.INCONCLUSIVE if direction is None else Outcome.PASS if direction == operator else Outcome.FAIL
     notes = []
-    if direction is None:
+    if direction is None and gave_up:
+        notes.append(
+            "other programs kept running on the cores, which changes a speed-up; run it again on a quieter machine"
+        )
+    elif direction is None:
         distance = float(np.median(seen)) - at
         outside = abs(distance) > rules.guard
         guarded = at + math.copysign(rules.guard, distance)
@@ -243,6 +261,23 @@ def proportion(scores: NDArray[np.float64], operator: str, limit: float, rules: 
     )
 
 
+class _Sides:
+    """Evidence for both sides of a limit, each ``guard`` away from it."""
+
+    def __init__(self, at: float, guard: float) -> None:
+        self._above, self._below = _Sign(at + guard), _Sign(at - guard)
+
+    def add(self, difference: float) -> None:
+        self._above.add(difference)
+        self._below.add(difference)
+
+    def proven(self, crossed: float) -> str | None:
+        """The side whose log e-value reaches ``crossed``."""
+        if self._above.log_e_above() >= crossed:
+            return ">="
+        return "<=" if self._below.log_e_below() >= crossed else None
+
+
 class _Sign:
     """Counts for one threshold; ties count for neither side."""
 
@@ -307,7 +342,7 @@ def _more(sampler: SeriesSampler, values: NDArray[np.float64], wanted: int, budg
     """``values`` and further ones: ``wanted`` together, or as many as the budget allows."""
     while len(values) < wanted and (sampler.seconds() < budget or len(values) == 0):
         spent = max(sampler.seconds(), 1e-9)
-        fitting = int((budget - spent) * len(values) / spent) if len(values) else PROBE
+        fitting = int((budget - spent) * len(values) / spent)
         values = np.concatenate([values, sampler.more(min(max(fitting, 1), wanted - len(values)))])
     return values
 

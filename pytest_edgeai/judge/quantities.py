@@ -1,6 +1,7 @@
 """Quantities: what an assertion sees. Live: comparing one decides how much is measured."""
 
 import math
+import numbers
 from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol, Self
 
@@ -94,11 +95,12 @@ class Quantity:
         return f"<{scale}{self.subject.name} {self.name}{over}>"
 
     def __mul__(self, factor: object) -> "Quantity":
-        if not isinstance(factor, int | float) or isinstance(factor, bool):
+        number = _number(factor)
+        if number is None:
             return NotImplemented
-        if factor <= 0:
+        if not 0 < number < math.inf:
             raise TypeError(f"{self!r} can only be scaled by a positive number, not by {factor}.")
-        return Quantity(self.subject, self.name, self._decider, self._factor * factor, self._other)
+        return Quantity(self.subject, self.name, self._decider, self._factor * number, self._other)
 
     __rmul__ = __mul__
 
@@ -109,7 +111,12 @@ class Quantity:
                     f"{self!r} can't be divided by {other!r}: only the same plain quantity of two variants can be divided."
                 )
             return Quantity(self.subject, self.name, self._decider, self._factor / other._factor, other.subject)
-        return self * (1 / other)
+        number = _number(other)
+        if number is None:
+            return NotImplemented
+        if not 0 < number < math.inf:
+            raise TypeError(f"{self!r} can only be divided by a positive number, not by {other}.")
+        return self * (1 / number)
 
     def __rtruediv__(self, other: object) -> NoReturn:
         raise TypeError(f"A number can't be divided by {self!r}; write the limit on the other side.")
@@ -144,11 +151,12 @@ class Quantity:
     def _compare(self, operator: str, other: object) -> Verdict:
         if isinstance(other, Quantity):
             return self._compare_with(operator, other)
-        if not isinstance(other, int | float) or isinstance(other, bool):
+        limit = _number(other)
+        if limit is None:
             raise TypeError(
                 f"{self!r} can be compared with a number of {self.unit!r} or with a quantity, not with {type(other).__name__}."
             )
-        return self._decider.decide(self._claim(operator, other / self._factor, self._other))
+        return self._decider.decide(self._claim(operator, limit / self._factor, self._other))
 
     def _compare_with(self, operator: str, other: "Quantity") -> Verdict:
         if other.name != self.name or self._other or other._other:
@@ -171,9 +179,13 @@ class Quantity:
         if not math.isfinite(limit) or limit <= 0:
             raise TypeError(f"{self!r} needs a positive, finite limit, not {limit}.")
         subject = self.subject
-        return Claim(
-            subject.name, self.name, operator, limit, other.name if other else None, subject.is_choice, subject.rigor
-        )
+        fresh = subject.is_choice or (other is not None and other.is_choice)
+        return Claim(subject.name, self.name, operator, limit, other.name if other else None, fresh, subject.rigor)
+
+
+def _number(value: object) -> float | None:
+    """A real number, one of numpy's included; a truth value is none."""
+    return None if isinstance(value, bool) or not isinstance(value, numbers.Real) else float(value)
 
 
 class _Group:
@@ -194,6 +206,8 @@ class _Group:
         raise TypeError(f"{self._prefix} is several quantities. Write {known}.")
 
     __ge__ = __le__ = __gt__ = __lt__ = __mul__ = __rmul__ = __truediv__ = __bool__ = _refuse
+    __eq__ = __ne__ = _refuse
+    __hash__ = None  # type: ignore[assignment] # there is no equality to go with it
 
 
 class Subject:

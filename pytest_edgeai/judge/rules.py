@@ -18,6 +18,10 @@ class Rules:
     accuracy_fail: float = 0.01
     guard: float = 0.015
     """ln of a ratio that the layout of two processes' memory alone can make; nearer to the limit than this, rounds of few pairs prove nothing."""
+    alike: float = 1.2
+    """Two sides whose speed-up is tested against a limit nearer to 1 than this factor do nearly the same, and suffer alike from neighbours."""
+    contended: float = 4.0
+    """Factor by which neighbours on the cores may change a speed-up."""
     canary_spread: float = 0.10
     """Spread (rMAD) of the constant work above which the machine was not steady."""
     canary_tail: float = 1.5

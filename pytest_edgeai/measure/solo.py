@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pytest_edgeai.measure.bench import Bench, Setup
 from pytest_edgeai.measure.noise import Noise
+from pytest_edgeai.measure.quiet import Quiet
 from pytest_edgeai.records import Measurement, Variant
 
 WARM_UP_CALLS = 20
@@ -22,10 +23,21 @@ CANARIES = 10
 
 
 class Solo:
-    """Satisfies :class:`pytest_edgeai.protocols.SeriesSampler`. One process, so one layout of memory."""
+    """Satisfies :class:`pytest_edgeai.protocols.SeriesSampler`. One process, so one layout of memory.
 
-    def __init__(self, variant: Variant, setup: Setup, metrics: Sequence[str] = (), metric: str = "latency") -> None:
+    ``patience``: seconds that may be waited in all for free cores.
+    """
+
+    def __init__(
+        self,
+        variant: Variant,
+        setup: Setup,
+        metrics: Sequence[str] = (),
+        metric: str = "latency",
+        patience: float = 0.0,
+    ) -> None:
         self._metric = metric
+        self._quiet = Quiet(setup.threads, patience)
         self._noise = Noise()
         self._samples: list[float] = []
         self._canary: list[float] = []
@@ -40,14 +52,15 @@ class Solo:
     def more(self, count: int) -> NDArray[np.float64]:
         """``count`` more samples in the order they were taken."""
         fresh: list[float] = []
-        begin = time.perf_counter()
         while len(fresh) < count:
+            self._quiet.wait()  # when patience is spent, the canary tells what the neighbours did
+            begin = time.perf_counter()
             calls = min(CHUNK, count - len(fresh))
             columns, canary = self.bench.series(self._metric, self._item, calls, CANARIES)
             fresh += columns[self._metric]
             self._canary += canary
             self._item += calls
-        self._seconds += time.perf_counter() - begin
+            self._seconds += time.perf_counter() - begin
         self._samples += fresh
         return np.array(fresh)
 
@@ -70,7 +83,9 @@ class Solo:
             samples={self._metric: self._samples},
             seconds=self._seconds,
             processes=1,
-            noise=self._noise.since() | {"canary_median_s": float(np.median(self._canary))} if self._canary else {},
+            noise=self._noise.since()
+            | {"waited_s": self._quiet.waited}
+            | ({"canary_median_s": float(np.median(self._canary))} if self._canary else {}),
         )
 
     def _warm_up(self) -> None:

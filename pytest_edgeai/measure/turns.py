@@ -10,6 +10,7 @@ from typing import Self
 
 from pytest_edgeai.measure.bench import Bench, Setup
 from pytest_edgeai.measure.noise import Noise
+from pytest_edgeai.measure.quiet import Quiet
 from pytest_edgeai.records import Measurement, Variant
 
 MIN_SLOT = 1e-3
@@ -19,10 +20,14 @@ WARM_UP_SECONDS = 0.2
 """A pair of processes is warmed up for at least this many rounds and seconds."""
 EQUAL_WITHIN = 1.2
 """Limits nearer to 1 than this factor get the same number of calls on both sides; others get slots of equal length."""
+ROUNDING = 0.05
+"""Share by which whole calls may make one slot longer than the other; six times the calls are always enough for it."""
 
 
 class Turns:
     """Satisfies :class:`pytest_edgeai.protocols.TurnSampler`.
+
+    ``patience``: seconds that may be waited in all for free cores.
 
     Under "both sides take the same time in every slot" the order, drawn anew each round by a fair coin, makes either side the faster
     one with probability 1/2, whatever the noise. That is exact only when both slots are equally long, so the side that may be faster
@@ -30,12 +35,23 @@ class Turns:
     """
 
     def __init__(
-        self, baseline: Variant, variant: Variant, setup: Setup, *, limit: float, pairs: int, seed: int
+        self,
+        baseline: Variant,
+        variant: Variant,
+        setup: Setup,
+        *,
+        limit: float,
+        pairs: int,
+        seed: int,
+        patience: float = 0.0,
     ) -> None:
         self._names = f"{variant.name}/{baseline.name}"
         self._random = random.Random(seed)  # noqa: S311 - a coin, not a secret
         self._noise = Noise()
-        self._columns: dict[str, list[float]] = {"pair": [], "baseline_first": [], "baseline": [], "variant": []}
+        self._quiet = Quiet(setup.threads, patience)
+        self._columns: dict[str, list[float]] = {
+            name: [] for name in ("pair", "baseline_first", "free", "baseline", "variant")
+        }
         self._item = 0
         self._seconds = 0.0
         self._stack = contextlib.ExitStack()
@@ -57,11 +73,21 @@ class Turns:
     def round(self, pair: int) -> float:
         """One more round of ``pair``; ln(baseline's seconds a call / variant's seconds a call)."""
         begin = time.perf_counter()
+        free = self._quiet.free()
         baseline, variant, baseline_first = self._turn(pair, *self._calls)
         self._seconds += time.perf_counter() - begin
-        for column, value in zip(self._columns.values(), (pair, baseline_first, baseline, variant), strict=True):
+        for column, value in zip(self._columns.values(), (pair, baseline_first, free, baseline, variant), strict=True):
             column.append(float(value))
         return math.log(baseline / variant)
+
+    @property
+    def free(self) -> bool:
+        """Whether nothing else ran on the cores when the last round began."""
+        return bool(self._columns["free"][-1])
+
+    def wait(self) -> bool:
+        """Wait until nothing else runs on the cores; ``False`` when patience is spent."""
+        return self._quiet.wait()
 
     def seconds(self) -> float:
         """Spent on sampling, warming up included; starting the workers is not."""
@@ -78,7 +104,7 @@ class Turns:
             samples=self._columns,
             seconds=self._seconds,
             processes=2 * self.pairs,
-            noise=self._noise.since(),
+            noise=self._noise.since() | {"waited_s": self._quiet.waited},
         )
 
     def _turn(self, pair: int, baseline_calls: int, variant_calls: int) -> tuple[float, float, bool]:
@@ -129,6 +155,10 @@ def calls_a_slot(baseline: float, variant: float, limit: float) -> tuple[int, in
     if 1 / EQUAL_WITHIN < ratio < EQUAL_WITHIN:
         ratio = 1.0
     one, other = (1.0, ratio) if ratio >= 1 else (1 / ratio, 1.0)
-    # The shorter of the two slots must last MIN_SLOT.
-    times = max(1.0, MIN_SLOT / min(one * baseline, other * variant))
-    return max(1, round(one * times)), max(1, round(other * times))
+    # The shorter of the two slots must last MIN_SLOT, also after rounding.
+    least = max(1, math.ceil((1 + ROUNDING) * MIN_SLOT / min(one * baseline, other * variant)))
+    more = max(one, other)
+    times = next(
+        times for times in range(least, least + 8) if abs(round(more * times) / (more * times) - 1) <= ROUNDING
+    )
+    return round(one * times), round(other * times)

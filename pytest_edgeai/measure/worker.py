@@ -181,7 +181,10 @@ def serve(handle: str) -> None:
             answer = {"refused": type(error).__name__, "text": str(error)}
         except Exception as error:  # noqa: BLE001 - an engine's own exception ends the request, not the worker
             answer = {"refused": "", "text": f"{type(error).__name__}: {error}"}
-        channel.send(connection, answer)
+        try:
+            channel.send(connection, answer)
+        except TypeError as error:  # a plugin's own type, numpy's numbers included; nothing was sent
+            channel.send(connection, {"refused": "", "text": f"the answer can't be sent: {error}"})
 
 
 def _demand_finite(outputs: Mapping[str, NDArray[Any]], when: str) -> None:

@@ -59,6 +59,7 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     for marker in MARKERS:
         config.addinivalue_line("markers", marker)
+    options.read(config)  # a wrong value in the ini file is told at once, too
     if config.getoption("edge_plan"):
         # Nothing runs, so there is nothing to share out between processes (pytest-xdist reads this after us).
         config.option.dist = "no"

@@ -274,6 +274,27 @@ def test_a_dataset_without_items_to_judge_on_is_an_error_that_says_so(
     assert "pytest_edgeai/" not in run.stdout.str()
 
 
+def test_figures_of_two_datasets_are_never_put_side_by_side(edge, tmp_path: Path) -> None:
+    with np.load(edge.sample.dataset) as file:
+        np.savez(tmp_path / "other.npz", image=file["image"], labels=(file["labels"] + 1) % 4)
+    other = f"@pytest.mark.edge_model({str(edge.sample.model)!r}, dataset={str(tmp_path / 'other.npz')!r})"
+    edge.write(
+        "def test_one(edge_variant):\n    assert edge_variant.accuracy >= 0.5 * edge_variant.reference.accuracy\n\n"
+        f"{other}\ndef test_other(edge_variant):\n    assert edge_variant.accuracy <= 0.5\n",
+        fake=True,
+    )
+
+    run = edge.run("--edge-recipe=fake-fp32-plain")
+
+    results = msgspec.json.decode((edge.report / "results.json").read_bytes(), type=Results)
+    found = [
+        {variant.figures["accuracy"].estimate for variant in model.variants if "accuracy" in variant.figures}
+        for model in results.models
+    ]
+    run.assert_outcomes(passed=2)
+    assert all(len(accuracies) == 1 for accuracies in found), "the variant is the baseline, and so must be its accuracy"
+
+
 def test_a_model_of_an_unknown_kind_is_a_usage_error(edge, tmp_path: Path) -> None:
     edge.write("def test_it(edge_variant):\n    assert edge_variant.size <= 1\n")
 

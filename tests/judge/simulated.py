@@ -112,6 +112,12 @@ class Turns:
             one = self.machine.work(baseline)
         return math.log(one / self._calls[0]) - math.log(other / self._calls[1])
 
+    free = True
+
+    def wait(self) -> bool:
+        """The cores are always free."""
+        return True
+
     def seconds(self) -> float:
         return self.machine.clock
 
@@ -126,6 +132,12 @@ class Told:
     def round(self, pair: int) -> float:
         self.rounds += 1
         return self._differences[(self.rounds - 1) % len(self._differences)]
+
+    free = True
+
+    def wait(self) -> bool:
+        """The cores are always free."""
+        return True
 
     def seconds(self) -> float:
         return self.rounds * self._round_seconds

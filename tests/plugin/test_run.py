@@ -33,9 +33,9 @@ def test_a_run_without_edge_tests_is_left_alone(edge):
 
     one_file = edge.run("test_plain.py")
     deselected = edge.run("-k", "plain or device")
-    listed = edge.run("--collect-only")
+    listed = [edge.run(option) for option in ("--collect-only", "--fixtures", "--setup-plan")]
 
-    for result in (one_file, deselected, listed):
+    for result in (one_file, deselected, *listed):
         assert result.ret == pytest.ExitCode.OK
         assert NOTHING_PROVEN not in result.stdout.str()
         assert not [line for line in result.outlines if line.startswith("=") and " edgeai " in line]
@@ -139,3 +139,22 @@ def test_a_run_needs_no_terminal_to_be_judged_and_reported(edge, gates, silence)
     assert "Traceback" not in result.stdout.str() + result.stderr.str()
     if "no:terminal" in silence:
         assert result.stdout.str() == ""
+
+
+SAME = """
+def test_one(edge_variant):
+    assert edge_variant.baseline.speedup <= 100
+
+def test_two(edge_variant):
+    assert edge_variant.baseline.speedup <= 100
+"""
+
+
+def test_a_comparison_is_decided_once_in_a_run_of_several_processes(edge, results):
+    edge.write(SAME, fake=True)
+
+    result = edge.run(PLAIN, "-n", "2")
+
+    assert result.ret == pytest.ExitCode.OK
+    assert len({gate.verdict.estimate for gate in results().gates}) == 1
+    assert [series.plan for series in results().models[0].measurements] == ["turns"]

@@ -1,0 +1,315 @@
+"""Speed-ups: what is wrong is never proven, what is clear is proven soon, and the rest stays open; on machines with known noise."""
+
+import dataclasses
+import functools
+import math
+import statistics
+
+import numpy as np
+import pytest
+from scipy.special import bdtr
+
+from pytest_edgeai.judge.comparisons import Finding, speedup
+from pytest_edgeai.judge.rules import RIGOR, Rules
+from pytest_edgeai.records import Outcome
+from pytest_edgeai.stats import sequential
+from tests.judge.simulated import HEAT, HOGS, QUIET, Told, Turns, Weather
+
+PASS, FAIL, INCONCLUSIVE = Outcome.PASS, Outcome.FAIL, Outcome.INCONCLUSIVE
+QUICK = RIGOR["quick"]
+SHORT = dataclasses.replace(QUICK, budget=8.0)
+"""Some 400 rounds of the simulated calls."""
+UNGUARDED = dataclasses.replace(SHORT, guard=0.0)
+WEATHERS = {"quiet": QUIET, "hogs": HOGS, "heat": HEAT}
+NO_LAYOUT = Weather(layout=0.0)
+
+weathers = pytest.mark.parametrize("weather", WEATHERS.values(), ids=WEATHERS)
+
+
+@functools.cache
+def found(
+    true: float, operator: str, limit: float, weather: Weather, rules: Rules, runs: int, call: float = 0.010
+) -> list[Finding]:
+    """What so many runs come to, each on a machine of its own."""
+    return [speedup(Turns(true, limit, weather, seed=run, call=call), operator, limit, rules) for run in range(runs)]
+
+
+def share(findings: list[Finding], outcome: Outcome) -> float:
+    return sum(finding.outcome is outcome for finding in findings) / len(findings)
+
+
+def promised(alpha: float, runs: int) -> float:
+    """The largest share of false verdicts that chance makes of a true rate of ``alpha`` in all but one of a thousand tests."""
+    return next(k for k in range(runs) if bdtr(k, runs, alpha) > 0.999) / runs
+
+
+@weathers
+def test_identical_code_is_never_proven_to_be_5_percent_faster(weather):
+    findings = found(1.0, ">=", 1.05, weather, QUICK, 2000)
+
+    assert share(findings, PASS) <= promised(QUICK.alpha, 2000)
+    assert share(findings, FAIL) >= 0.95
+
+
+@weathers
+def test_identical_code_is_never_proven_to_be_5_percent_slower(weather):
+    findings = found(1.0, ">=", 0.95, weather, QUICK, 2000)
+
+    assert share(findings, FAIL) <= promised(QUICK.alpha, 2000)
+    assert share(findings, PASS) >= 0.95
+
+
+@weathers
+def test_a_true_10_percent_slowdown_fails_the_gate_of_at_most_5_percent(weather):
+    findings = found(0.9, ">=", 0.95, weather, QUICK, 300)
+
+    assert share(findings, FAIL) >= 0.95
+    assert share(findings, PASS) <= promised(QUICK.alpha, 300)
+
+
+@weathers
+@pytest.mark.parametrize(("true", "outcome"), [(2.2, PASS), (1.8, FAIL)])
+def test_a_speedup_10_percent_off_the_limit_is_proven(true, outcome, weather):
+    findings = found(true, ">=", 2, weather, QUICK, 2000)
+
+    assert share(findings, outcome) >= 0.99
+    assert share(findings, {PASS: FAIL, FAIL: PASS}[outcome]) <= promised(QUICK.alpha, 2000)
+
+
+@pytest.mark.parametrize("weather", [QUIET, HOGS], ids=["quiet", "hogs"])
+@pytest.mark.parametrize("limit", [0.5, 1.0, 2.0])
+def test_a_speedup_exactly_at_the_limit_is_proven_to_no_side(limit, weather):
+    findings = found(limit, ">=", limit, weather, SHORT, 600)
+
+    assert share(findings, PASS) <= 0.015
+    assert share(findings, FAIL) <= 0.015
+
+
+@pytest.mark.parametrize("weather", [QUIET, HOGS], ids=["quiet", "hogs"])
+def test_layouts_twice_as_far_apart_as_usual_are_still_not_taken_for_a_speedup(weather):
+    findings = found(2.0, ">=", 2.0, dataclasses.replace(weather, layout=0.010), SHORT, 300, call=0.004)
+
+    assert share(findings, PASS) <= promised(QUICK.alpha, 300)
+    assert share(findings, FAIL) <= promised(QUICK.alpha, 300)
+
+
+@pytest.mark.parametrize("weather", [QUIET, HOGS], ids=["quiet", "hogs"])
+def test_ten_times_the_rounds_do_not_make_a_speedup_at_the_limit_certain(weather):
+    findings = found(2.0, ">=", 2.0, weather, QUICK, 40, call=0.002)
+
+    assert min(finding.samples for finding in findings) > 4000
+    assert share(findings, INCONCLUSIVE) == 1
+
+
+def test_without_the_guard_the_layout_of_a_few_processes_is_taken_for_a_speedup():
+    """So that the test of the limit is known to be able to fail."""
+    findings = found(2.0, ">=", 2.0, QUIET, UNGUARDED, 300, call=0.004)
+
+    assert share(findings, PASS) > 0.05
+    assert share(findings, FAIL) > 0.05
+
+
+def test_without_layouts_the_rounds_alone_keep_the_error_rate_however_often_they_are_looked_at():
+    findings = found(1.0, ">=", 1.0, NO_LAYOUT, UNGUARDED, 600)
+
+    assert share(findings, PASS) <= promised(QUICK.alpha, 600)
+    assert share(findings, FAIL) <= promised(QUICK.alpha, 600)
+
+
+def test_a_sign_test_of_fixed_size_looked_at_after_every_cycle_breaks_the_error_rate():
+    """So that the test before is known to be able to fail."""
+
+    def peeked(run: int) -> bool:
+        sampler, wins, rounds = Turns(1.0, 1.0, NO_LAYOUT, seed=run), 0, 0
+        while sampler.seconds() < SHORT.budget:
+            for pair in range(sampler.pairs):
+                wins += sampler.round(pair) > 0
+                rounds += 1
+            if bdtr(rounds - wins, rounds, 0.5) <= SHORT.alpha:
+                return True
+        return False
+
+    passes = statistics.mean(peeked(run) for run in range(500))
+
+    assert passes > 2 * promised(SHORT.alpha, 500)
+
+
+def test_slots_of_unequal_length_catch_unequal_noise_and_break_the_error_rate():
+    """A neighbour visits the longer slot more often. Slots of equal length, as at :func:`calls_a_slot`, keep the rate."""
+    weather, runs = dataclasses.replace(HOGS, layout=0.0), 200
+
+    def passes(*, equal_calls: bool) -> float:
+        samplers = (Turns(2.0, 2.0, weather, seed=run, equal_calls=equal_calls) for run in range(runs))
+        return share([speedup(sampler, ">=", 2.0, UNGUARDED) for sampler in samplers], PASS)
+
+    assert passes(equal_calls=False) <= promised(SHORT.alpha, runs) < passes(equal_calls=True)
+
+
+@pytest.mark.parametrize("true", [0.9, 1.0, 1.1, 2.0])
+def test_at_most_is_at_least_mirrored(true):
+    mirrored = {PASS: FAIL, FAIL: PASS, INCONCLUSIVE: INCONCLUSIVE}
+
+    at_least = found(true, ">=", 1.0, QUIET, SHORT, 30)
+    at_most = found(true, "<=", 1.0, QUIET, SHORT, 30)
+
+    assert [dataclasses.replace(f, outcome=mirrored[f.outcome]) for f in at_least] == at_most
+
+
+@weathers
+def test_identical_code_is_proven_to_be_at_most_5_percent_faster(weather):
+    findings = found(1.0, "<=", 1.05, weather, QUICK, 300)
+
+    assert share(findings, PASS) >= 0.95
+    assert share(findings, FAIL) <= promised(QUICK.alpha, 300)
+
+
+@pytest.mark.parametrize(
+    ("true", "limit"), [(1.0, 1.05), (1.0, 0.95), (2.2, 2.0), (1.8, 2.0), (1.0, 2.0)], ids=lambda value: f"{value:g}"
+)
+def test_clear_cases_take_few_rounds_on_a_quiet_machine(true, limit):
+    rounds = [finding.samples for finding in found(true, ">=", limit, QUIET, QUICK, 2000)]
+
+    assert statistics.median(rounds) <= 45
+    assert np.quantile(rounds, 0.99) <= 150
+
+
+@pytest.mark.parametrize(("pairs", "rounds"), [(1, 9), (2, 10), (3, 9), (5, 10)])
+@pytest.mark.parametrize(("limit", "outcome"), [(1000.0, FAIL), (0.001, PASS)], ids=["impossible", "trivial"])
+def test_what_every_round_agrees_on_is_decided_by_the_first_cycle_of_at_least_nine_rounds(
+    limit, outcome, pairs, rounds
+):
+    finding = speedup(Turns(2.0, limit, HOGS, pairs=pairs), ">=", limit, QUICK)
+
+    assert finding.outcome is outcome
+    assert finding.samples == rounds
+
+
+def test_a_decided_comparison_stops_at_once_and_spends_no_more_of_the_budget():
+    sampler = Turns(3.0, 2.0)
+
+    finding = speedup(sampler, ">=", 2.0, QUICK)
+
+    assert finding.samples == sampler.rounds < 30
+    assert finding.seconds == sampler.seconds() < QUICK.budget / 10
+
+
+@pytest.mark.parametrize("pairs", [1, 3, 5])
+def test_the_budget_is_kept_within_one_cycle_of_rounds(pairs):
+    sampler = Told(0.0, pairs=pairs, round_seconds=0.25)
+
+    speedup(sampler, ">=", 1.0, Rules(budget=10.1, pairs=pairs))
+
+    assert 10.1 <= sampler.seconds() < 10.1 + 0.25 * pairs
+
+
+def test_a_warm_up_that_spent_the_budget_still_leaves_one_cycle():
+    sampler = Told(0.5, round_seconds=100)
+
+    finding = speedup(sampler, ">=", 1.0, QUICK)
+
+    assert (finding.outcome, finding.samples) == (INCONCLUSIVE, 3)
+
+
+def test_each_pair_of_processes_gives_the_same_number_of_rounds():
+    asked: list[int] = []
+
+    class Noting(Told):
+        def round(self, pair: int) -> float:
+            asked.append(pair)
+            return super().round(pair)
+
+    speedup(Noting(0.5, -0.5, pairs=3), ">=", 1.0, dataclasses.replace(QUICK, budget=0.3))
+
+    assert asked == [0, 1, 2] * 10
+
+
+def test_rounds_exactly_at_the_limit_count_for_neither_side():
+    finding = speedup(Told(0.0), ">=", 1.0, dataclasses.replace(UNGUARDED, budget=1.0))
+
+    assert finding.outcome is INCONCLUSIVE
+    assert finding.estimate == 1
+
+
+def test_rounds_within_the_guard_prove_nothing_and_the_note_says_so():
+    finding = speedup(Told(0.010), ">=", 1.0, dataclasses.replace(QUICK, budget=1.0))
+
+    assert finding.outcome is INCONCLUSIVE
+    assert finding.notes == ["not decided within 1.02 s of sampling: the truth may lie within 1.5 % of the limit"]
+
+
+def test_a_truth_within_the_guard_is_promised_no_number_of_rounds():
+    # 60 % of the rounds lie above the limit, but no more than half of them above the guard.
+    finding = speedup(Told(0.014, 0.014, -0.05, 0.05, -0.05), ">=", 1.0, dataclasses.replace(QUICK, budget=1.0))
+
+    assert finding.outcome is INCONCLUSIVE
+    assert "rounds would decide it" not in finding.notes[0]
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_spent_budget_names_the_rounds_that_would_decide_and_they_do(sign):
+    pattern = [sign * difference for difference in (0.1, 0.1, -0.1)]
+
+    finding = speedup(Told(*pattern), ">=", 1.0, dataclasses.replace(QUICK, budget=0.3))
+
+    assert finding.outcome is INCONCLUSIVE
+    assert finding.notes[0].startswith("not decided within 0.3 s of sampling; about ")
+    assert "--edge-budget" in finding.notes[0]
+    rounds = int(finding.notes[0].partition("about ")[2].split()[0])
+    more = speedup(Told(*pattern), ">=", 1.0, dataclasses.replace(QUICK, budget=0.01 * rounds + 0.1))
+    assert more.outcome is (PASS if sign == 1 else FAIL)
+    assert more.samples == pytest.approx(rounds, abs=6)
+
+
+@pytest.mark.parametrize("true", [1.0, 1.95, 2.0, 2.2])
+@pytest.mark.parametrize("weather", [QUIET, HOGS], ids=["quiet", "hogs"])
+def test_the_bounds_cover_the_truth(true, weather):
+    findings = found(true, ">=", 2.0, weather, SHORT, 200)
+
+    assert statistics.mean(finding.low > true for finding in findings) <= promised(QUICK.alpha, 200)
+    assert statistics.mean(finding.high < true for finding in findings) <= promised(QUICK.alpha, 200)
+
+
+def test_bounds_that_knew_only_these_processes_would_miss_the_truth():
+    """So that the test of the bounds is known to be able to fail: other processes of the same code are laid out differently."""
+    findings = found(2.0, ">=", 2.0, QUIET, QUICK, 40, call=0.002)
+
+    narrow = [(f.low * math.exp(QUICK.guard), f.high / math.exp(QUICK.guard)) for f in findings]
+
+    assert statistics.mean(not low <= 2 <= high for low, high in narrow) > 0.2
+    assert all(f.low <= 2 <= f.high for f in findings)
+
+
+@weathers
+def test_the_limit_lies_outside_the_bounds_exactly_when_it_is_decided(weather):
+    for true in (0.97, 1.0, 1.03, 1.1):
+        for finding in found(true, ">=", 1.0, weather, SHORT, 50):
+            side = PASS if finding.low > 1 else FAIL if finding.high < 1 else INCONCLUSIVE
+
+            assert finding.outcome is side
+
+
+def test_a_finding_says_how_it_was_found():
+    finding = speedup(Turns(3.0, 2.0), ">=", 2.0, QUICK)
+
+    assert finding.method == "sign e-process in turns"
+    assert finding.spent == f"3 process pairs, {finding.samples} rounds, {finding.seconds:.2g} s"
+    assert finding.confidence == 0.99
+    assert finding.low < finding.estimate < finding.high
+    assert finding.notes == []
+
+
+def test_the_reported_interval_is_the_sequential_one_widened_by_the_guard():
+    differences = np.random.default_rng(3).normal(0.0, 0.05, 60)
+
+    finding = speedup(Told(*differences, round_seconds=0.01), ">=", 1.0, dataclasses.replace(QUICK, budget=0.6))
+
+    low, high = sequential.sign_bounds(differences, 0.98)
+    assert finding.samples == 60
+    assert finding.low == pytest.approx(math.exp(low - QUICK.guard))
+    assert finding.high == pytest.approx(math.exp(high + QUICK.guard))
+
+
+def test_the_same_rounds_give_the_same_finding():
+    one, other = (speedup(Turns(2.05, 2.0, HOGS, seed=7), ">=", 2.0, SHORT) for _ in range(2))
+
+    assert one == other

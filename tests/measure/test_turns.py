@@ -1,0 +1,225 @@
+"""Turns: how long a slot is, the order of the sides, and what is kept of every round; with real workers."""
+
+import itertools
+import math
+from collections.abc import Callable, Iterator
+
+import msgspec
+import psutil
+import pytest
+
+from pytest_edgeai.errors import ModelError, WorkerError
+from pytest_edgeai.measure.bench import Bench, Setup
+from pytest_edgeai.measure.turns import EQUAL_WITHIN, MIN_SLOT, ROUNDING, Turns, calls_a_slot
+from pytest_edgeai.records import Measurement, Variant
+
+CALLS = [1e-6, 3e-5, 4e-4, 7e-4, 1e-3, 0.011, 0.25]
+LIMITS = [1.2, 1.25, 1.3, 1.4, 1.5, 1.7, 2, 2.5, 3, 10]
+
+
+# The length of a slot --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("limit", [*LIMITS, *(1 / limit for limit in LIMITS)])
+def test_at_a_true_speedup_equal_to_the_limit_slots_are_equally_long(limit: float) -> None:
+    calls = [calls_a_slot(limit * variant, variant, limit) for variant in CALLS]
+
+    slots = [(one * limit * variant, other * variant) for (one, other), variant in zip(calls, CALLS, strict=True)]
+    assert [baseline for baseline, _ in slots] == pytest.approx([variant for _, variant in slots], rel=1.1 * ROUNDING)
+    assert min(map(min, slots)) >= MIN_SLOT * (1 - 1e-9)
+
+
+@pytest.mark.parametrize("limit", [0.01, 0.5, 1, 2, 1000])
+def test_no_slot_is_shorter_than_the_clock_needs(limit: float) -> None:
+    sides = list(itertools.product(CALLS, CALLS))
+
+    calls = [calls_a_slot(baseline, variant, limit) for baseline, variant in sides]
+
+    slots = [
+        min(one * baseline, other * variant) for (one, other), (baseline, variant) in zip(calls, sides, strict=True)
+    ]
+    assert min(map(min, calls)) >= 1
+    assert min(slots) >= MIN_SLOT * (1 - 1e-9)
+
+
+@pytest.mark.parametrize("limit", [0.9, 1.0, 1.1])
+def test_limits_near_one_get_the_same_number_of_calls_on_both_sides(limit: float) -> None:
+    assert 1 / EQUAL_WITHIN < limit < EQUAL_WITHIN
+    assert calls_a_slot(0.01, 0.01, limit) == (1, 1)
+    assert calls_a_slot(1e-4, 1e-4, limit)[0] == calls_a_slot(1e-4, 1e-4, limit)[1]
+
+
+@pytest.mark.parametrize("limit", [100, 1000, 1e9])
+def test_an_absurd_limit_makes_no_slot_senselessly_long(limit: float) -> None:
+    calls = calls_a_slot(0.05, 0.05, limit)
+
+    assert calls == (1, 2)
+    assert calls_a_slot(0.05, 0.05, 1 / limit) == (2, 1)
+
+
+def test_a_slow_model_is_called_once() -> None:
+    assert calls_a_slot(3.0, 1.5, 2) == (1, 2)
+    assert calls_a_slot(3.0, 3.0, 1) == (1, 1)
+
+
+# Taking turns ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def turns(fake: Callable[[str], Variant], setup: Setup) -> Iterator[Turns]:
+    """Two pairs of workers, and forty rounds of each."""
+    with Turns(fake("twice"), fake("plain"), setup, limit=2, pairs=2, seed=11) as turns:
+        for number in range(80):
+            turns.round(number % 2)
+        yield turns
+
+
+@pytest.fixture(scope="module")
+def measurement(turns: Turns) -> Measurement:
+    return turns.measurement("gate")
+
+
+def test_every_pair_is_two_processes(turns: Turns, workers: Callable[[], list[psutil.Process]]) -> None:
+    assert turns.pairs == 2
+    assert len(workers()) == 4
+
+
+def test_every_round_is_kept_in_columns_of_equal_length(measurement: Measurement) -> None:
+    assert {name: len(column) for name, column in measurement.samples.items()} == {
+        "pair": 80,
+        "baseline_first": 80,
+        "baseline": 80,
+        "variant": 80,
+    }
+    assert measurement.samples["pair"] == [0.0, 1.0] * 40
+    assert (measurement.subject, measurement.plan, measurement.phase, measurement.processes) == (
+        "fake-fp32-plain/fake-fp32-twice",
+        "turns",
+        "gate",
+        4,
+    )
+
+
+def test_the_order_is_drawn_anew_each_round(measurement: Measurement) -> None:
+    first = measurement.samples["baseline_first"]
+
+    assert set(first) == {0.0, 1.0}
+    assert 20 <= sum(first) <= 60
+    assert len({tuple(first[place : place + 4]) for place in range(76)}) > 4
+
+
+def test_a_round_is_the_logarithm_of_the_ratio_of_seconds_a_call(turns: Turns) -> None:
+    ratio = turns.round(1)
+
+    samples = turns.measurement("gate").samples
+    assert ratio == pytest.approx(math.log(samples["baseline"][-1] / samples["variant"][-1]))
+    assert samples["pair"][-1] == 1
+
+
+def test_seconds_of_a_call_are_kept_and_sampling_takes_longer_than_they_do(measurement: Measurement) -> None:
+    samples = measurement.samples
+
+    assert min(samples["baseline"] + samples["variant"]) > 0
+    assert measurement.seconds > sum(samples["baseline"]) + sum(samples["variant"])
+
+
+def test_the_seconds_spent_grow_with_each_round(turns: Turns) -> None:
+    before = turns.seconds()
+
+    turns.round(0)
+
+    assert turns.seconds() > before
+
+
+def rounds(baseline: Variant, variant: Variant, setup: Setup) -> None:
+    """A hundred of them, one pair."""
+    with Turns(baseline, variant, setup, limit=2, pairs=1, seed=1) as turns:
+        for _ in range(100):
+            turns.round(0)
+
+
+def test_a_side_that_crashes_is_a_worker_error_and_leaves_no_process(
+    fake: Callable[[str], Variant], setup: Setup, workers: Callable[[], list[psutil.Process]]
+) -> None:
+    others = {process.pid for process in workers()}
+
+    with pytest.raises(
+        WorkerError, match=r"^fake-fp32-segv_later: the worker failed in phase 'infer': killed by SIGSEGV"
+    ):
+        rounds(fake("plain"), fake("segv_later"), setup)
+
+    assert {process.pid for process in workers()} == others
+
+
+def test_a_side_that_answers_nan_is_an_error(fake: Callable[[str], Variant], setup: Setup) -> None:
+    with pytest.raises(ModelError, match=r"^fake-fp32-nan_later: output 'logits' of a timed call is not finite"):
+        rounds(fake("nan_later"), fake("plain"), setup)
+
+
+def test_turns_that_are_closed_can_take_no_more_rounds(
+    fake: Callable[[str], Variant], setup: Setup, workers: Callable[[], list[psutil.Process]]
+) -> None:
+    others = {process.pid for process in workers()}
+    closed = Turns(fake("plain"), fake("plain"), setup, limit=1, pairs=1, seed=1)
+
+    closed.close()
+
+    assert {process.pid for process in workers()} == others
+    with pytest.raises(WorkerError, match="it was closed before"):
+        closed.round(0)
+
+
+# The bench beneath -----------------------------------------------------------------------------------------------------------
+
+METRIC = """
+import numpy as np
+from pytest_edgeai import hookimpl
+
+class Odd:
+    name = "odd"
+    unit = "W"
+    per = "call"
+    def unsupported(self): return None
+    def arm(self): pass
+    def read(self): return {"odd": np.float32(1.5)}
+
+class Absent(Odd):
+    name = "absent"
+    per = "process"
+    def unsupported(self): return "There is no such sensor here."
+
+@hookimpl
+def edge_metrics():
+    return (Odd(), Absent())
+"""
+
+
+def test_a_metric_that_answers_what_cannot_be_sent_is_an_error_and_not_the_end_of_the_worker(
+    fake: Callable[[str], Variant], setup: Setup, plugin: Callable[[str], str]
+) -> None:
+    modules = (*setup.modules, plugin(METRIC))
+
+    with Bench(fake("plain"), Setup(modules=modules, threads=1, inputs=setup.inputs), ["absent", "memory"]) as bench:
+        with pytest.raises(WorkerError, match="float32") as caught:
+            bench.series("odd", first=0, calls=1)
+        columns, _ = bench.series("latency", first=0, calls=3)
+
+    assert caught.value.log == ""
+    assert len(columns["latency"]) == 3
+    assert bench.unsupported == {"absent": "There is no such sensor here."}
+    assert set(bench.readings) == {"memory"}
+
+
+def test_a_bench_tells_what_the_runtime_uses_and_what_the_model_gives(
+    fake: Callable[[str], Variant], setup: Setup
+) -> None:
+    recipe = msgspec.structs.replace(fake("plain").recipe, options={"threads": 1})
+
+    with Bench(msgspec.structs.replace(fake("plain"), recipe=recipe), setup, ["cold_start", "memory"]) as bench:
+        seconds = bench.turn(first=7, calls=20)
+
+    assert bench.placement == {"device": "CPU", "precision": "fp32"}
+    assert bench.outputs == {"logits": ["float32", [1, 4]]}
+    assert bench.readings["cold_start"]["cold_start"] > 0
+    assert bench.readings["memory"]["peak"] > bench.readings["memory"]["footprint"] > 0
+    assert seconds > 0

@@ -1,0 +1,375 @@
+"""The dataset: what is in a part, what is refused, and what workers get of it."""
+
+import os
+import random
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from pytest_edgeai import arrays
+from pytest_edgeai.dataset import (
+    CALIBRATION,
+    CONFIRMATION,
+    EVALUATION,
+    SELECTION,
+    SHARES,
+    TIMED_ITEMS,
+    Dataset,
+    ItemFiles,
+    made_up,
+    read,
+    split,
+)
+from pytest_edgeai.errors import DatasetError
+from pytest_edgeai.records import Assessment, TensorSpec
+
+IMAGE = TensorSpec(name="image", dtype="float32", shape=("batch", 1, 4, 4))
+MASK = TensorSpec(name="mask", dtype="int64", shape=("batch", "length"))
+
+
+def assessment(*inputs: TensorSpec) -> Assessment:
+    return Assessment(
+        digest="",
+        bytes=0,
+        parameters=0,
+        macs=None,
+        architecture="dense",
+        ops={},
+        inputs=inputs or (IMAGE,),
+        outputs=(),
+        opset=17,
+    )
+
+
+def images(count: int, seed: int = 0) -> NDArray[np.float32]:
+    return np.random.default_rng(seed).standard_normal((count, 1, 4, 4), dtype=np.float32)
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Callable[..., Dataset]:
+    """A dataset with these arrays, as read from a file."""
+
+    def make(*inputs: TensorSpec, **named: NDArray[Any]) -> Dataset:
+        np.savez(tmp_path / "items.npz", **named)  # type: ignore[arg-type]
+        return read(tmp_path / "items.npz", assessment(*inputs))
+
+    return make
+
+
+# The split -------------------------------------------------------------------------------------------------------------------
+
+
+def test_every_item_is_in_exactly_one_part_near_its_share(made: Callable[..., Dataset]) -> None:
+    data = made(image=images(5000))
+
+    together = np.sort(np.concatenate(list(data.parts.values())))
+    assert together.tolist() == list(range(5000))
+    assert {part: len(indexes) / 50 for part, indexes in data.parts.items()} == pytest.approx(SHARES, abs=3)
+
+
+def test_adding_items_moves_none(made: Callable[..., Dataset]) -> None:
+    image = images(2000)
+    before = made(image=image[:1000])
+
+    after = made(image=image)
+
+    assert {part: [i for i in after.parts[part].tolist() if i < 1000] for part in SHARES} == {
+        part: before.parts[part].tolist() for part in SHARES
+    }
+
+
+def test_the_order_of_the_items_does_not_decide(made: Callable[..., Dataset]) -> None:
+    image = images(500)
+    order = np.random.default_rng(5).permutation(500)
+    before = made(image=image)
+
+    after = made(image=image[order])
+
+    assert {part: sorted(order[after.parts[part]].tolist()) for part in SHARES} == {
+        part: before.parts[part].tolist() for part in SHARES
+    }
+
+
+def test_equal_items_stay_together(made: Callable[..., Dataset]) -> None:
+    data = made(image=np.concatenate([images(300), images(300)]))
+
+    found = {part: set(indexes.tolist()) for part, indexes in data.parts.items()}
+    assert all((index in found[part]) == (index + 300 in found[part]) for part in SHARES for index in range(300))
+
+
+def test_labels_do_not_decide_where_an_item_is(made: Callable[..., Dataset]) -> None:
+    one = made(image=images(200), labels=np.zeros(200, dtype=np.int64))
+
+    other = made(image=images(200), labels=np.arange(200))
+
+    assert one.digests == other.digests
+
+
+def test_what_evaluation_means_is_selection_and_confirmation_in_order(made: Callable[..., Dataset]) -> None:
+    data = made(image=images(400))
+
+    evaluation = data.indexes(EVALUATION)
+
+    assert evaluation.tolist() == sorted({*data.parts[SELECTION].tolist(), *data.parts[CONFIRMATION].tolist()})
+    assert not set(evaluation.tolist()) & set(data.indexes(CALIBRATION).tolist())
+
+
+def test_the_bounds_of_the_shares_are_by_the_digest_alone() -> None:
+    marks = {mark: f"{mark:015x}" + "f" * 49 for mark in (0, 19, 20, 49, 50, 99, 100)}
+
+    parts = split(list(marks.values()))
+
+    assert {part: [list(marks)[index] for index in indexes] for part, indexes in parts.items()} == {
+        CALIBRATION: [0, 19, 100],
+        SELECTION: [20, 49],
+        CONFIRMATION: [50, 99],
+    }
+
+
+def test_items_of_several_inputs_differ_by_any_of_them(made: Callable[..., Dataset]) -> None:
+    same = np.repeat(images(1), 2, axis=0)
+
+    data = made(IMAGE, MASK, image=same, mask=np.array([[1, 1], [1, 0]]))
+
+    assert len(data) == 2
+    assert data.digests[0] != data.digests[1]
+
+
+def test_the_digest_of_items_depends_on_them_and_their_order(made: Callable[..., Dataset]) -> None:
+    data = made(image=images(10))
+
+    digests = {data.digest(np.array(indexes)) for indexes in ([0, 1], [1, 0], [0, 2], [0], [0, 1])}
+
+    assert len(digests) == 4
+
+
+# Reading ---------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["labels", "label", "y"])
+def test_labels_are_found_by_their_usual_names(made: Callable[..., Dataset], name: str) -> None:
+    data = made(image=images(3), **{name: np.array([5, 6, 7])})
+
+    assert data.labels is not None
+    assert data.labels.tolist() == [5, 6, 7]
+
+
+def test_an_input_named_like_labels_is_an_input(made: Callable[..., Dataset]) -> None:
+    data = made(TensorSpec(name="y", dtype="float32", shape=("n", 2)), y=np.ones((3, 2), dtype=np.float32))
+
+    assert data.labels is None
+    assert list(data.inputs) == ["y"]
+
+
+def test_arrays_that_are_no_input_are_left_alone(made: Callable[..., Dataset]) -> None:
+    data = made(image=images(3), ids=np.array(["a", "b", "c"]))
+
+    assert list(data.inputs) == ["image"]
+    assert data.labels is None
+
+
+def test_dynamic_axes_take_any_size(made: Callable[..., Dataset]) -> None:
+    data = made(MASK, mask=np.ones((4, 77), dtype=np.int64))
+
+    assert len(data) == 4
+
+
+WRONG: dict[str, tuple[dict[str, Any], str]] = {
+    "shape": (
+        {"image": images(3)[:, :, :2]},
+        "takes float32 [batch, 1, 4, 4], but an item of the array 'image' has the shape [1, 1, 2, 4].",
+    ),
+    "rank": ({"image": images(3)[:, 0]}, "but an item of the array 'image' has the shape [1, 4, 4]."),
+    "no items' axis": ({"image": np.float32(3)}, "but an item of the array 'image' has the shape [1]."),
+    "dtype": ({"image": images(3).astype(np.float64)}, "but the array 'image' is float64. Convert it with astype."),
+    "name": ({"picture": images(3), "other": images(3)}, "has no array 'image', but the model's input 'image' takes"),
+    "nothing": ({}, "Its arrays: none."),
+    "NaN": (
+        {"image": np.where(images(3) > 0, images(3), np.nan).astype(np.float32)},
+        "the array 'image' holds NaN or infinity.",
+    ),
+    "infinity": ({"image": images(3) + np.float32(np.inf)}, "the array 'image' holds NaN or infinity."),
+    "empty": ({"image": images(0)}, "is empty: its arrays have 0 items."),
+    "few labels": (
+        {"image": images(3), "labels": np.arange(2)},
+        "has 2 labels for 3 items; there must be one for each, in the same order.",
+    ),
+    "one label": (
+        {"image": images(3), "labels": np.int64(2)},
+        "has 1 labels for 3 items; there must be one for each, in the same order.",
+    ),
+    "objects": (
+        {"image": np.array([None, 1, "x"], dtype=object)},
+        "Object arrays cannot be loaded when allow_pickle=False",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_does_not_fit_is_one_sentence_that_names_the_file(tmp_path: Path, case: str) -> None:
+    named, sentence = WRONG[case]
+    path = tmp_path / "items.npz"
+    np.savez(path, **named)
+
+    with pytest.raises(DatasetError) as caught:
+        read(path, assessment())
+
+    assert str(caught.value).startswith(f"The dataset {path}")
+    assert sentence in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_scalar_for_an_input_of_items_alone_is_refused(made: Callable[..., Dataset]) -> None:
+    with pytest.raises(DatasetError, match="has the shape"):
+        made(TensorSpec(name="x", dtype="float32", shape=("n",)), x=np.float32(1))
+
+
+def test_inputs_of_different_lengths_are_refused_with_their_lengths(made: Callable[..., Dataset]) -> None:
+    with pytest.raises(DatasetError, match="different numbers of items: 'image' has 3, 'mask' has 2"):
+        made(IMAGE, MASK, image=images(3), mask=np.ones((2, 5), dtype=np.int64))
+
+
+def test_a_file_that_is_not_there_is_refused_with_what_to_give(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"doesn't exist\. Give an \.npz file with one array per model input\.$"):
+        read(tmp_path / "items.npz", assessment())
+
+
+def folder(path: Path) -> None:
+    path.mkdir()
+
+
+def fifo(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def text(path: Path) -> None:
+    path.write_text("1, 2, 3\n")
+
+
+def empty(path: Path) -> None:
+    path.touch()
+
+
+def one_array(path: Path) -> None:
+    with path.open("wb") as stream:
+        np.save(stream, images(3))
+
+
+def no_array_inside(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("image", "an image, but as text")
+
+
+def an_absurd_shape(path: Path) -> None:
+    header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (2305843009213693952, 1, 4, 4), }"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("image.npy", b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + b"\0" * 64)
+
+
+@pytest.mark.parametrize(
+    "make", [folder, fifo, text, empty, one_array, no_array_inside, an_absurd_shape], ids=lambda make: make.__name__
+)
+def test_what_is_no_npz_file_is_refused_with_how_to_write_one(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    path = tmp_path / "items.npz"
+    make(path)
+
+    with pytest.raises(DatasetError, match=r"can't be read as an \.npz file \(.+\)\. Write it with numpy\.savez"):
+        read(path, assessment())
+
+
+@pytest.mark.parametrize("write", [np.savez, np.savez_compressed], ids=["stored", "compressed"])
+def test_damaged_files_are_refused_or_read_and_nothing_else(tmp_path: Path, write: Callable[..., None]) -> None:
+    path = tmp_path / "items.npz"
+    write(path, image=images(5), labels=np.arange(5))
+    whole, source = path.read_bytes(), random.Random(3)
+
+    outcomes = set()
+    for place in range(len(whole)):
+        damaged = bytearray(whole)
+        damaged[place] = source.randrange(256)
+        path.write_bytes(damaged)
+        try:
+            outcomes.add(type(read(path, assessment())))
+        except DatasetError:
+            outcomes.add(DatasetError)
+
+    assert outcomes == {Dataset, DatasetError}
+
+
+@pytest.mark.parametrize("write", [np.savez, np.savez_compressed], ids=["stored", "compressed"])
+def test_a_file_cut_anywhere_is_refused(tmp_path: Path, write: Callable[..., None]) -> None:
+    path = tmp_path / "items.npz"
+    write(path, image=images(5), labels=np.arange(5))
+    whole = path.read_bytes()
+
+    for length in range(0, len(whole), 7):
+        path.write_bytes(whole[:length])
+        with pytest.raises(DatasetError):
+            read(path, assessment())
+
+
+# What workers get ------------------------------------------------------------------------------------------------------------
+
+
+def test_made_up_inputs_have_the_models_shapes_and_dtypes() -> None:
+    flags = TensorSpec(name="flags", dtype="bool", shape=("n", 3))
+    half = TensorSpec(name="half", dtype="float16", shape=(1, 2))
+
+    rows = made_up(assessment(IMAGE, MASK, flags, half), items=6)
+
+    assert {name: (array.dtype.name, array.shape) for name, array in rows.items()} == {
+        "image": ("float32", (6, 1, 4, 4)),
+        "mask": ("int64", (6, 1)),
+        "flags": ("bool", (6, 3)),
+        "half": ("float16", (6, 2)),
+    }
+    assert set(rows["mask"].ravel().tolist()) <= {0, 1}
+    assert np.isfinite(rows["image"]).all()
+
+
+def test_made_up_inputs_are_the_same_each_time_and_differ_between_items() -> None:
+    one, other = made_up(assessment()), made_up(assessment())
+
+    assert np.array_equal(one["image"], other["image"])
+    assert not np.array_equal(one["image"][0], one["image"][1])
+
+
+def test_the_items_of_a_part_are_written_once_without_labels(made: Callable[..., Dataset], tmp_path: Path) -> None:
+    data = made(image=images(200), labels=np.arange(200))
+    files = ItemFiles(tmp_path, data, assessment())
+
+    path = files.part(CONFIRMATION)
+    written = path.stat().st_mtime_ns
+    again = files.part(CONFIRMATION)
+
+    found = arrays.read(path)
+    assert list(found) == ["image"]
+    assert np.array_equal(found["image"], images(200)[data.parts[CONFIRMATION]])
+    assert (again, again.stat().st_mtime_ns) == (path, written)
+
+
+def test_calls_are_timed_on_the_first_items(made: Callable[..., Dataset], tmp_path: Path) -> None:
+    files = ItemFiles(tmp_path, made(image=images(200)), assessment())
+
+    assert np.array_equal(arrays.read(files.timed())["image"], images(200)[:TIMED_ITEMS])
+
+
+def test_few_items_are_all_timed(made: Callable[..., Dataset], tmp_path: Path) -> None:
+    files = ItemFiles(tmp_path, made(image=images(3)), assessment())
+
+    assert len(arrays.read(files.timed())["image"]) == 3
+
+
+def test_without_data_calls_are_timed_on_made_up_items_and_there_are_no_parts(tmp_path: Path) -> None:
+    files = ItemFiles(tmp_path, None, assessment())
+
+    timed = arrays.read(files.timed())
+
+    assert timed["image"].shape == (4, 1, 4, 4)
+    with pytest.raises(DatasetError, match="There is no dataset"):
+        files.part(CALIBRATION)
