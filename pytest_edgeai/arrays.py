@@ -1,5 +1,6 @@
 """Named arrays: items on disk, and whether what a model answered is finite."""
 
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,17 @@ from numpy.typing import NDArray
 
 def write(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
     """Stacked arrays (first axis: items) as an ``.npz`` file without compression: it is read more often than written."""
-    np.savez(path, **arrays)  # type: ignore[arg-type] # numpy's stub takes every keyword for its flag
+    # Not numpy.savez: inputs may have the names of its own arguments.
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
 
 
 def read(path: Path) -> dict[str, NDArray[Any]]:
-    """The stacked arrays of an ``.npz`` file; Python objects are refused."""
-    with np.load(path, allow_pickle=False) as file:
+    """The stacked arrays of an ``.npz`` file; Python objects are refused. Raises what numpy and zipfile raise."""
+    # Not by its path: numpy leaves a file open that it can't read.
+    with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
         return {name: file[name] for name in file.files}
 
 

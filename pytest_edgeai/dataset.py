@@ -96,9 +96,7 @@ def read(path: Path, assessment: Assessment) -> Dataset:
     regular = path.is_file() or not path.exists()  # opening a FIFO would block
     try:
         if regular:
-            # Not by its path: numpy leaves a file open that it can't read.
-            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-                found = {name: file[name] for name in file.files}
+            found = arrays.read(path)
     except FileNotFoundError as error:
         raise DatasetError(
             f"The dataset {path} doesn't exist. Give an .npz file with one array per model input."

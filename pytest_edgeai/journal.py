@@ -15,7 +15,7 @@ class Journal:
         self._path = folder / f"journal-{who}.jsonl"
 
     def write(self, kind: str, model: str, fact: Any) -> None:
-        """``fact``: a record or plain data; ``model``: the digest of the model that it is about, or empty."""
+        """``fact``: a record or plain data; ``model``: the key of the study that it is about, or empty."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with self._path.open("ab") as stream:
             stream.write(msgspec.json.encode({"kind": kind, "model": model, "fact": fact}) + b"\n")

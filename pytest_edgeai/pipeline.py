@@ -172,7 +172,9 @@ class Run:
     def study(self, declaration: Declaration) -> "Study":
         """The one study of a declared model."""
         if declaration not in self._studies:
-            self._studies[declaration] = Study(self, declaration)
+            namesake = any(known.path.stem == declaration.path.stem for known in self._studies)
+            told = f" ({declaration.dataset.name if declaration.dataset else 'no data'}, {declaration.path})"
+            self._studies[declaration] = Study(self, declaration, declaration.path.stem + (told if namesake else ""))
         return self._studies[declaration]
 
     def _target(self, name: str) -> Target:
@@ -183,10 +185,11 @@ class Run:
 
 
 class Study:
-    """One model through all the stages. Satisfies :class:`pytest_edgeai.judge.quantities.Decider`."""
+    """One model, with its dataset and score, through all the stages. Satisfies :class:`pytest_edgeai.judge.quantities.Decider`."""
 
-    def __init__(self, run: Run, declaration: Declaration) -> None:
+    def __init__(self, run: Run, declaration: Declaration, name: str) -> None:
         self.run = run
+        self._name = name
         self.declaration = declaration
         self._built: dict[str, Variant | EdgeError] = {}
         self._processes: dict[str, dict[str, list[float]]] = {}
@@ -204,7 +207,13 @@ class Study:
     @functools.cached_property
     def model(self) -> Model:
         """The source, with the digest of all its files. Raises EdgeError."""
-        return msgspec.structs.replace(self._source, digest=self.assessment.digest)
+        return msgspec.structs.replace(self._source, name=self._name, digest=self.assessment.digest)
+
+    @functools.cached_property
+    def _key(self) -> str:
+        """Tells this study's facts from those of the same model with other data, alike in all processes of a run."""
+        declared = self.declaration
+        return digest_of([self.model.digest, str(declared.dataset), str(declared.score)])[:16]
 
     @functools.cached_property
     def assessment(self) -> Assessment:
@@ -322,6 +331,11 @@ class Study:
 
     def scores(self, name: str, part: str) -> NDArray[np.float64]:
         """One score an item of a part of the dataset, in its order. Raises EdgeError."""
+        if len(self._data().indexes(part)) == 0:
+            raise DatasetError(
+                f"The dataset {self.declaration.dataset} has no {part} items: {len(self._data())} items are too few. "
+                "Each item goes by its content into calibration (20 %), selection (30 %) or confirmation (50 %)."
+            )
         if name not in self._evaluation:
             # The report compares all variants on the same items.
             self._note_figure(name, "accuracy", figures.of_scores(self._evaluation.scores(name, EVALUATION)))
@@ -340,7 +354,7 @@ class Study:
         names = [offer.recipe.name for offer in self.plan.offers]
         for name in [self.plan.baseline.name, *names]:
             _told(self.variant, name)  # building needs the lock in its other mode
-        kept = self._folder.parent / f"{self.model.digest[:16]}-screening.json"
+        kept = self._folder.parent / f"{self._key}-screening.json"
         with self.run.lock.measuring():
             if kept.is_file():  # another process of this run was faster
                 screened = msgspec.json.decode(kept.read_bytes(), type=dict[str, dict[str, Figure]])
@@ -508,10 +522,6 @@ class Study:
 
     def _find_accuracy(self, claim: Claim) -> Finding:
         part = CONFIRMATION if claim.fresh else EVALUATION
-        if len(self._data().indexes(part)) == 0:
-            raise DatasetError(
-                f"The dataset {self.declaration.dataset} has no {part} items: {len(self._data())} items are too few."
-            )
         variant, rules = self.scores(claim.subject, part), self.run.rules(claim.rigor)
         if claim.other is None:
             return comparisons.proportion(variant, claim.operator, claim.limit, rules)
@@ -552,7 +562,7 @@ class Study:
     @functools.cached_property
     def _folder(self) -> Path:
         """For this process alone."""
-        return Path(tempfile.mkdtemp(prefix=f"{self.model.digest[:8]}-", dir=_made(self.run.folder)))
+        return Path(tempfile.mkdtemp(prefix=f"{self._key}-", dir=_made(self.run.folder)))
 
     @functools.cached_property
     def _items(self) -> ItemFiles:
@@ -574,7 +584,7 @@ class Study:
         return known[name]
 
     def _note(self, kind: str, fact: Any) -> None:
-        self.run.journal.write(kind, self.model.digest, fact)
+        self.run.journal.write(kind, self._key, fact)
 
     def _note_figure(self, name: str, quantity: str, figure: Figure) -> None:
         self._figures.setdefault(name, {})[quantity] = figure

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -120,6 +120,47 @@ class Turns:
 
     def seconds(self) -> float:
         return self.machine.clock
+
+
+class Crowded(Turns):
+    """Turns beside a neighbour who makes every call lose the same time, on both sides: so the speed-up itself shrinks towards 1."""
+
+    def __init__(
+        self,
+        speedup: float,
+        limit: float,
+        present: Callable[[float], bool],
+        weather: Weather = QUIET,
+        *,
+        seed: int = 0,
+        patience: float = 20.0,
+        loss: float = 0.5,
+        call: float = 0.010,
+    ) -> None:
+        """``present``: whether the neighbour is there at a time; ``loss``: of each call, in the baseline's seconds a call."""
+        super().__init__(speedup, limit, weather, seed=seed, call=call)
+        self._present, self._patience, self._loss = present, patience, loss * call
+        self._undisturbed = self._baseline, self._variants
+        self.waited = 0.0
+        self.free = True
+
+    def round(self, pair: int) -> float:
+        self.free = not self._present(self._now())
+        lost = 0.0 if self.free else self._loss
+        baseline, variants = self._undisturbed
+        self._baseline, self._variants = baseline + lost, [variant + lost for variant in variants]
+        return super().round(pair)
+
+    def wait(self) -> bool:
+        """Until the neighbour is gone, within the patience."""
+        while self._present(self._now()):
+            if self.waited >= self._patience:
+                return False
+            self.waited += 0.02
+        return True
+
+    def _now(self) -> float:
+        return self.machine.clock + self.waited
 
 
 class Told:

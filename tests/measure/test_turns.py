@@ -85,12 +85,9 @@ def test_every_pair_is_two_processes(turns: Turns, workers: Callable[[], list[ps
 
 
 def test_every_round_is_kept_in_columns_of_equal_length(measurement: Measurement) -> None:
-    assert {name: len(column) for name, column in measurement.samples.items()} == {
-        "pair": 80,
-        "baseline_first": 80,
-        "baseline": 80,
-        "variant": 80,
-    }
+    lengths = {name: len(column) for name, column in measurement.samples.items()}
+
+    assert lengths == dict.fromkeys(["pair", "baseline_first", "free", "baseline", "variant"], 80)
     assert measurement.samples["pair"] == [0.0, 1.0] * 40
     assert (measurement.subject, measurement.plan, measurement.phase, measurement.processes) == (
         "fake-fp32-plain/fake-fp32-twice",

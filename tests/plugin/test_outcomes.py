@@ -25,7 +25,7 @@ def test_an_impossible_gate_fails_with_the_measured_value_the_bound_and_the_verd
     edge.pytester.makepyfile(helping="def demand(variant):\n    assert variant.speedup >= 1000\n")
 
     # In this process the import hook of the outer pytest would rewrite the inner one's modules in any mode.
-    result = edge.run(PLAIN, f"--assert={mode}", subprocess=mode == "plain")
+    result = edge.run(PLAIN, "--edge-budget=5", f"--assert={mode}", subprocess=mode == "plain")
 
     result.assert_outcomes(failed=3)
     for test, claim in [("test_assert", ">= 1000: FAIL"), ("test_helper", ">= 1000: FAIL"), ("test_not", "< 1000: ")]:
@@ -70,7 +70,7 @@ SMALL, LARGE = "fake-fp32-plain size <= 1 GB", "fake-fp32-plain size >= 2 B"
 def test_a_proven_gate_is_recorded_as_failed_only_when_its_opposite_was_asserted(edge, gates, told, mode):
     edge.write(PROVEN, fake=True)
 
-    result = edge.run(PLAIN, f"--assert={mode}", subprocess=mode == "plain")
+    result = edge.run(PLAIN, "--edge-budget=5", f"--assert={mode}", subprocess=mode == "plain")
 
     result.assert_outcomes(failed=6)
     assert gates("test_beside") == gates("test_before") == [(SMALL, Outcome.PASS)]

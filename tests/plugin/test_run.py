@@ -71,7 +71,7 @@ def test_one_process_and_several_come_to_the_same_gates_and_the_second_run_build
     cache, found = edge.pytester.path / "cache", []
 
     for processes in ("0", "2"):
-        result = edge.run(PLAIN, f"--edge-cache={cache}", "-n", processes)
+        result = edge.run(PLAIN, "--edge-budget=5", f"--edge-cache={cache}", "-n", processes)
         result.assert_outcomes(passed=2, failed=3, skipped=2)
         assert result.ret == pytest.ExitCode.TESTS_FAILED
         found.append(results())
@@ -153,7 +153,7 @@ def test_two(edge_variant):
 def test_a_comparison_is_decided_once_in_a_run_of_several_processes(edge, results):
     edge.write(SAME, fake=True)
 
-    result = edge.run(PLAIN, "-n", "2")
+    result = edge.run(PLAIN, "--edge-budget=5", "-n", "2")
 
     assert result.ret == pytest.ExitCode.OK
     assert len({gate.verdict.estimate for gate in results().gates}) == 1

@@ -1,0 +1,136 @@
+"""Neighbours on the cores change a speed-up itself: what they may have changed is not believed, and free cores are waited for."""
+
+import dataclasses
+import math
+
+import pytest
+from scipy.special import bdtr
+
+from pytest_edgeai.judge.comparisons import RESTLESS_ROUNDS, speedup
+from pytest_edgeai.judge.rules import RIGOR
+from pytest_edgeai.records import Outcome
+from tests.judge.simulated import QUIET, Crowded, Weather
+
+PASS, FAIL, INCONCLUSIVE = Outcome.PASS, Outcome.FAIL, Outcome.INCONCLUSIVE
+QUICK = RIGOR["quick"]
+
+
+def always(now: float) -> bool:
+    return True
+
+
+def now_and_then(now: float) -> bool:
+    """There for 0.7 of every second."""
+    return now % 1.0 < 0.7
+
+
+def at_first(now: float) -> bool:
+    return now < 5
+
+
+def promised(alpha: float, runs: int) -> float:
+    """The largest share of false verdicts that chance makes of a true rate of ``alpha`` in all but one of a thousand tests."""
+    return next(k for k in range(runs) if bdtr(k, runs, alpha) > 0.999) / runs
+
+
+def test_a_speedup_that_a_neighbour_shrank_below_the_limit_is_not_held_against_the_variant():
+    sampler = Crowded(3.0, 2.0, always)
+
+    finding = speedup(sampler, ">=", 2.0, QUICK)
+
+    assert finding.outcome is INCONCLUSIVE
+    assert finding.estimate == pytest.approx(1.8, rel=0.02)
+    assert finding.notes == [
+        "other programs kept running on the cores, which changes a speed-up; run it again on a quieter machine"
+    ]
+    assert finding.samples == RESTLESS_ROUNDS or finding.samples < RESTLESS_ROUNDS + sampler.pairs
+
+
+def test_believing_those_rounds_would_have_failed_it():
+    """So that the test before is known to be able to fail."""
+    sampler = Crowded(3.0, 2.0, always)
+
+    finding = speedup(sampler, ">=", 2.0, dataclasses.replace(QUICK, alike=math.inf))
+
+    assert finding.outcome is FAIL
+
+
+@pytest.mark.parametrize("present", [now_and_then, at_first])
+@pytest.mark.parametrize(("true", "outcome"), [(3.0, PASS), (1.5, FAIL)])
+def test_rounds_are_taken_anew_when_the_cores_are_free(true, outcome, present):
+    sampler = Crowded(true, 2.0, present)
+
+    finding = speedup(sampler, ">=", 2.0, QUICK)
+
+    assert finding.outcome is outcome
+    assert finding.estimate == pytest.approx(true, rel=0.03)
+    assert finding.low < true < finding.high
+    assert sampler.waited > 0
+
+
+def test_waiting_is_not_sampling_and_takes_nothing_from_the_budget():
+    sampler = Crowded(3.0, 2.0, lambda now: now < 15, patience=20)
+
+    finding = speedup(sampler, ">=", 2.0, dataclasses.replace(QUICK, budget=5))
+
+    assert finding.outcome is PASS
+    assert sampler.waited > 10
+    assert finding.seconds == sampler.seconds() < 5
+
+
+@pytest.mark.parametrize("patience", [0.0, 3.0])
+def test_patience_ends(patience):
+    sampler = Crowded(3.0, 2.0, always, patience=patience)
+
+    finding = speedup(sampler, ">=", 2.0, QUICK)
+
+    assert finding.outcome is INCONCLUSIVE
+    assert patience <= sampler.waited < patience + 0.1
+    assert finding.seconds < QUICK.budget
+
+
+@pytest.mark.parametrize(("true", "outcome"), [(100.0, PASS), (0.1, FAIL)])
+def test_what_is_far_beyond_any_neighbours_doing_is_decided_at_once(true, outcome):
+    sampler = Crowded(true, 2.0, always, loss=0.05)
+
+    finding = speedup(sampler, ">=", 2.0, QUICK)
+
+    assert finding.outcome is outcome
+    assert finding.samples < 15
+    assert sampler.waited == 0
+
+
+@pytest.mark.parametrize(("limit", "outcome"), [(1.05, FAIL), (0.95, PASS)])
+def test_two_sides_that_do_nearly_the_same_suffer_alike_and_wait_for_nobody(limit, outcome):
+    sampler = Crowded(1.0, limit, always)
+
+    finding = speedup(sampler, ">=", limit, QUICK)
+
+    assert finding.outcome is outcome
+    assert sampler.waited == 0
+
+
+def test_a_neighbour_in_few_rounds_is_noise_like_any_other():
+    sampler = Crowded(2.1, 2.0, lambda now: now % 1.0 > 0.95)
+
+    finding = speedup(sampler, ">=", 2.0, QUICK)
+
+    assert finding.outcome is PASS
+    assert sampler.waited == 0
+
+
+@pytest.mark.parametrize("weather", [QUIET, Weather(noise=0.08)], ids=["quiet", "loud"])
+@pytest.mark.parametrize("share", [0.05, 0.2, 0.3, 0.45, 0.7, 1.0])
+@pytest.mark.parametrize("true", [1.9, 2.0, 2.1])
+def test_neighbours_bring_about_no_more_false_verdicts_than_promised(true, share, weather):
+    """``share``: of the time that the neighbour is there."""
+    runs = 100
+    wrong = {1.9: {PASS}, 2.0: {PASS, FAIL}, 2.1: {FAIL}}[true]
+
+    samplers = (
+        Crowded(true, 2.0, lambda now: 1.7 * now % 1.0 > 1 - share, weather, seed=run, call=0.004)
+        for run in range(runs)
+    )
+    outcomes = [speedup(sampler, ">=", 2.0, dataclasses.replace(QUICK, budget=10)).outcome for sampler in samplers]
+
+    assert sum(outcome in wrong for outcome in outcomes) / runs <= promised(2 * QUICK.alpha, runs)
