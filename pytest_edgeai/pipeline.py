@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import filelock
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
@@ -423,8 +424,19 @@ class Study:
             turned = {Outcome.PASS: Outcome.FAIL, Outcome.FAIL: Outcome.PASS}.get(asked.outcome, asked.outcome)
             return msgspec.structs.replace(asked, outcome=turned, operator=claim.operator, claim=str(claim))
         if claim not in self._verdicts:
-            self._verdicts[claim] = self._decided(claim)
+            self._verdicts[claim] = self._decided_once(claim)
         return self._verdicts[claim]
+
+    def _decided_once(self, claim: Claim) -> Verdict:
+        """Among all processes of a run, too: the first one decides, the others take its word."""
+        _ = self.plan  # told here, where an error is the study's and not the claim's
+        word = self._folder.parent / f"{self._key}-{digest_of(dataclasses.astuple(claim))[:16]}.json"
+        with filelock.FileLock(word.with_suffix(".lock")):
+            if word.is_file():
+                return msgspec.json.decode(word.read_bytes(), type=Verdict)
+            verdict = self._decided(claim)
+            word.write_bytes(msgspec.json.encode(verdict))
+            return verdict
 
     def _decided(self, claim: Claim) -> Verdict:
         family = claim.quantity.partition(".")[0]

@@ -62,8 +62,12 @@ def load(modules: Sequence[str]) -> Registry:
     for name in modules:
         try:
             manager.register(importlib.import_module(name), name=name)
-        except (ImportError, SyntaxError, pluggy.PluginValidationError) as error:
-            raise PluginError(f"The plugin module '{name}' can't be loaded: {type(error).__name__}: {error}") from error
+            manager.check_pending()  # a hook that we don't know is a misspelt one
+        except Exception as error:  # whatever a module does when it is imported
+            reason = " ".join(str(error).split())
+            raise PluginError(
+                f"The plugin module '{name}' can't be loaded: {type(error).__name__}: {reason}"
+            ) from error
     return Registry(
         modules=tuple(modules),
         frameworks=_collect(manager.hook.edge_frameworks, "framework", lambda found: isinstance(found, Framework)),
@@ -92,6 +96,10 @@ def _collect(hook: pluggy.HookCaller, what: str, fits: Callable[[Any], bool]) ->
                 f"The plugin '{plugin}' failed in {hook.name}: {type(error).__name__}: {error}"
             ) from error
         for thing in things:
+            if inspect.isclass(thing):
+                raise PluginError(
+                    f"The plugin '{plugin}' gave the class {thing.__name__} as a {what}: give an instance."
+                )
             if not fits(thing):
                 raise PluginError(f"The plugin '{plugin}' gave {thing!r} as a {what}, but {_lack(what, thing)}.")
             if thing.name in found:
