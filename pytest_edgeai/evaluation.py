@@ -41,11 +41,15 @@ class Evaluation:
             rows = ({name: array[i] for name, array in outputs.items()} for i in range(count))
             try:
                 scores = [float(self._score(row, label)) for row, label in zip(rows, labels, strict=True)]
-            except (TypeError, ValueError, IndexError, KeyError) as error:
-                raise UsageError(f"The score '{self._name}' failed on the outputs of {variant}: {error}.") from error
+            except Exception as error:  # a user's own, whatever it is
+                name = scoring.title(self._name, labelled=True)
+                raise UsageError(
+                    f"The score '{name}' failed on the outputs of {variant}: {type(error).__name__}: {error}"
+                ) from error
             self._scores[variant] = np.array(scores)
             if not np.isfinite(self._scores[variant]).all():
-                raise UsageError(f"The score '{self._name}' gave NaN or infinity on the outputs of {variant}.")
+                name = scoring.title(self._name, labelled=True)
+                raise UsageError(f"The score '{name}' gave NaN or infinity on the outputs of {variant}.")
         everything = self._dataset.indexes(EVALUATION)
         return self._scores[variant][np.isin(everything, self._dataset.indexes(part))]
 

@@ -1,5 +1,6 @@
 """The journal: what every process of a run found out, a line a fact, so that a crash loses at most a line."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,14 @@ class Journal:
 
     def write(self, kind: str, model: str, fact: Any) -> None:
         """``fact``: a record or plain data; ``model``: the key of the study that it is about, or empty."""
+        entry = {"kind": kind, "model": model, "fact": fact}
+        try:
+            line = msgspec.json.encode(entry)
+        except UnicodeEncodeError:  # a file's name that is not UTF-8
+            line = json.dumps(msgspec.to_builtins(entry), ensure_ascii=False).encode("utf-8", "replace")
         self.folder.mkdir(parents=True, exist_ok=True)
         with self._path.open("ab") as stream:
-            stream.write(msgspec.json.encode({"kind": kind, "model": model, "fact": fact}) + b"\n")
+            stream.write(line + b"\n")
 
 
 def read(folder: Path) -> Iterator[tuple[str, str, Any]]:

@@ -15,12 +15,12 @@ Score = Callable[[Mapping[str, NDArray[Any]], Any], float]
 
 def top1(outputs: Mapping[str, NDArray[Any]], label: Any) -> float:
     """1 when the greatest of the first output's numbers is at the label's place."""
-    return float(_first(outputs).argmax() == label)
+    return float(_first(outputs).argmax() == _place(label))
 
 
 def top5(outputs: Mapping[str, NDArray[Any]], label: Any) -> float:
     """1 when the label's place is among the five greatest of the first output's numbers."""
-    return float(label in np.argsort(_first(outputs))[-5:])
+    return float(_place(label) in np.argsort(_first(outputs))[-5:])
 
 
 def cosine(outputs: Mapping[str, NDArray[Any]], label: Any) -> float:
@@ -44,8 +44,8 @@ def find(name: str | Score) -> Score:
         raise UsageError(unknown("score", name, BUILT_IN) + " A score of your own is written module:function.")
     try:
         found = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError) as error:
-        raise UsageError(f"The score '{name}' can't be imported: {error}.") from error
+    except Exception as error:  # whatever the user's module does when it is imported
+        raise UsageError(f"The score '{name}' can't be imported: {type(error).__name__}: {error}") from error
     if not callable(found):
         raise UsageError(f"The score '{name}' is not a function.")
     return found  # type: ignore[no-any-return] # whatever the user's function is
@@ -60,6 +60,12 @@ def title(name: str | Score, labelled: bool) -> str:
     """How the score is called in texts."""
     own = name if isinstance(name, str) else getattr(name, "__name__", "score")
     return own if labelled else f"agreement with the reference ({own})"
+
+
+def _place(label: Any) -> Any:
+    if np.size(label) != 1:
+        raise ValueError(f"a label is a class's number, not {np.size(label)} numbers")
+    return np.asarray(label).item()
 
 
 def _first(outputs: Mapping[str, NDArray[Any]]) -> NDArray[Any]:

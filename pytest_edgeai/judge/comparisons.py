@@ -332,7 +332,7 @@ def _series(
         estimate(values),
         low,
         high,
-        1 - rules.alpha / LOOKS,
+        1 - rules.alpha,  # over all looks together
         method,
         f"{len(values)} calls, {sampler.seconds():.2g} s",
         sampler.seconds(),

@@ -23,7 +23,7 @@ def shown(value: float, unit: str) -> str:
 
 def uncertain(figure: Figure) -> bool:
     """Whether there is an interval to show."""
-    return figure.confidence < 1 and math.isfinite(figure.low) and math.isfinite(figure.high)
+    return 0 < figure.confidence < 1 and math.isfinite(figure.low) and math.isfinite(figure.high)
 
 
 def interval(figure: Figure) -> str:

@@ -95,7 +95,9 @@ def test_layouts_twice_as_far_apart_as_usual_are_still_not_taken_for_a_speedup(w
 
 @pytest.mark.parametrize("weather", [QUIET, HOGS], ids=["quiet", "hogs"])
 def test_ten_times_the_rounds_do_not_make_a_speedup_at_the_limit_certain(weather):
-    findings = found(2.0, ">=", 2.0, weather, QUICK, 40, call=0.002)
+    patient = dataclasses.replace(QUICK, budget=80.0)
+
+    findings = found(2.0, ">=", 2.0, weather, patient, 40, call=0.002)
 
     assert min(finding.samples for finding in findings) > 4000
     assert share(findings, INCONCLUSIVE) == 1

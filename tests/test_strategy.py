@@ -1,0 +1,376 @@
+"""Strategy: which recipes are worth building and why, and which variant is recommended."""
+
+import msgspec
+import pytest
+
+from pytest_edgeai import strategy
+from pytest_edgeai.errors import UsageError
+from pytest_edgeai.records import Assessment, Device, Figure, Limits, Offer, Plan, Recipe, Refusal, Target, TensorSpec
+from pytest_edgeai.units import MB
+
+ASSESSMENT = Assessment(
+    digest="0" * 64,
+    bytes=1000,
+    parameters=250,
+    macs=1000,
+    architecture="convolutional",
+    ops={"Conv": 1},
+    inputs=(TensorSpec(name="image", dtype="float32", shape=(1, 3, 8, 8)),),
+    outputs=(TensorSpec(name="logits", dtype="float32", shape=(1, 10)),),
+    opset=17,
+)
+DEVICE = Device(
+    name="a-device",
+    system="linux",
+    architecture="x86_64",
+    vendor="intel",
+    cpu="A CPU",
+    features=("avx2",),
+    cores=2,
+    memory_bytes=8_000_000_000,
+)
+
+
+class Engine:
+    """A framework of the recipes that it is told."""
+
+    def __init__(self, name: str, *recipes: Recipe, baseline: Recipe | None = None, refused: str | None = None) -> None:
+        self.name, self.distributions = name, (f"{name}-wheel", "numpy")
+        self._recipes, self._baseline, self._refused = recipes, baseline, refused
+
+    def catalogue(self, target, kind):
+        return self._recipes
+
+    def baseline(self, kind):
+        return self._baseline
+
+    def refusal(self, recipe, assessment, device):
+        return self._refused
+
+    def reason(self, recipe, assessment, device):
+        return f"{recipe.precision} suits {device.cpu} and a {assessment.architecture} model."
+
+
+def recipe(name: str, *, calibrated: bool = False) -> Recipe:
+    framework, precision, *method = name.split("-", 2)
+    return Recipe(framework=framework, precision=precision, method="".join(method), calibrated=calibrated)
+
+
+def target(*frameworks: str, **limits: object) -> Target:
+    return Target(name="drone", title="A drone", frameworks=frameworks, limits=Limits(**limits))
+
+
+def engines() -> list[Engine]:
+    return [
+        Engine("zeta", recipe("zeta-int8"), recipe("zeta-fp16")),
+        Engine(
+            "alpha", recipe("alpha-int8-static", calibrated=True), recipe("alpha-int8-dynamic"), recipe("alpha-fp32")
+        ),
+        Engine("mid", recipe("mid-int4")),
+    ]
+
+
+def names(recipes: list[Recipe]) -> list[str]:
+    return [recipe.name for recipe in recipes]
+
+
+def test_recipes_come_in_the_targets_order_of_preference_then_by_name():
+    found = strategy.catalogue(engines(), target("zeta", "alpha"), "onnx")
+
+    assert names(found) == [
+        "zeta-fp16",
+        "zeta-int8",
+        "alpha-fp32",
+        "alpha-int8-dynamic",
+        "alpha-int8-static",
+        "mid-int4",
+    ]
+
+
+def test_the_order_of_preference_is_never_a_filter():
+    none_preferred = strategy.catalogue(engines(), target("missing"), "onnx")
+
+    assert len(none_preferred) == 6
+    assert names(none_preferred) == sorted(names(none_preferred))
+
+
+def test_the_catalogue_does_not_depend_on_the_order_of_the_frameworks():
+    one, other = (strategy.catalogue(order, target("mid"), "onnx") for order in (engines(), engines()[::-1]))
+
+    assert one == other
+
+
+@pytest.mark.parametrize(
+    ("glob", "expected"),
+    [
+        ("*int8*", ["zeta-int8", "alpha-int8-dynamic", "alpha-int8-static"]),
+        ("zeta-*", ["zeta-fp16", "zeta-int8"]),
+        ("alpha-int8-[sd]*", ["alpha-int8-dynamic", "alpha-int8-static"]),
+        ("mid-int4", ["mid-int4"]),
+        ("ZETA-*", []),
+        ("int8", []),
+    ],
+)
+def test_a_glob_chooses_among_whole_names_and_minds_case(glob, expected):
+    found = strategy.catalogue(engines(), target("zeta", "alpha"), "onnx", glob)
+
+    assert names(found) == expected
+
+
+def test_onnx_runtime_is_the_baseline_whatever_the_target_prefers():
+    frameworks = [
+        Engine("alpha", baseline=recipe("alpha-fp32")),
+        Engine("onnxruntime", baseline=recipe("onnxruntime-fp32")),
+    ]
+
+    found = strategy.baseline_of(frameworks, target("alpha"), "onnx")
+
+    assert found.name == "onnxruntime-fp32"
+
+
+def test_without_onnx_runtime_the_most_preferred_framework_that_has_one_is_the_baseline():
+    frameworks = [
+        Engine("zeta", baseline=recipe("zeta-fp32")),
+        Engine("alpha", baseline=recipe("alpha-fp32")),
+        Engine("mid"),
+    ]
+
+    assert strategy.baseline_of(frameworks, target("mid", "zeta"), "onnx").name == "zeta-fp32"
+    assert strategy.baseline_of(frameworks, target(), "onnx").name == "alpha-fp32"
+
+
+def test_no_baseline_is_a_usage_error():
+    with pytest.raises(UsageError, match="No framework runs an unoptimized onnx model"):
+        strategy.baseline_of([Engine("mid")], target(), "onnx")
+
+
+def planned(frameworks: list[Engine], installed: set[str], calibration_items: int = 100) -> Plan:
+    drone = target("zeta", "alpha")
+    return strategy.plan(
+        strategy.catalogue(frameworks, drone, "onnx"),
+        recipe("onnxruntime-fp32"),
+        {framework.name: framework for framework in frameworks},
+        installed,
+        ASSESSMENT,
+        drone,
+        DEVICE,
+        "detector",
+        calibration_items,
+    )
+
+
+def test_a_plan_offers_every_recipe_with_its_reason_in_order():
+    plan = planned(engines(), {"zeta", "alpha", "mid"})
+
+    assert names([offer.recipe for offer in plan.offers])[:2] == ["zeta-fp16", "zeta-int8"]
+    assert plan.offers[0].reason == "fp16 suits A CPU and a convolutional model."
+    assert plan.refusals == ()
+    assert (plan.model, plan.target, plan.baseline.name) == ("detector", "drone", "onnxruntime-fp32")
+
+
+def test_a_framework_that_is_not_installed_is_refused_with_the_command_that_installs_it():
+    plan = planned(engines(), {"zeta", "alpha"})
+
+    assert plan.refusals == (
+        Refusal(recipe="mid-int4", reason="mid is not installed here (pip install mid-wheel numpy)."),
+    )
+
+
+def test_without_calibration_items_what_needs_them_is_refused_and_the_rest_is_offered():
+    plan = planned(engines(), {"zeta", "alpha", "mid"}, calibration_items=0)
+
+    assert [refusal.recipe for refusal in plan.refusals] == ["alpha-int8-static"]
+    assert "--edge-dataset" in plan.refusals[0].reason
+    assert "made-up inputs would calibrate nothing" in plan.refusals[0].reason
+    assert len(plan.offers) == 5
+
+
+def test_a_frameworks_own_refusal_is_told_in_its_words():
+    picky = Engine("zeta", recipe("zeta-bf16"), refused="The CPU has no AMX.")
+
+    plan = planned([picky], {"zeta"})
+
+    assert plan.offers == ()
+    assert plan.refusals == (Refusal(recipe="zeta-bf16", reason="The CPU has no AMX."),)
+
+
+def test_what_is_not_installed_is_not_asked_for_its_opinion():
+    class Silent(Engine):
+        def refusal(self, recipe, assessment, device):
+            raise AssertionError("it is not installed")
+
+    plan = planned([Silent("zeta", recipe("zeta-int8"))], set())
+
+    assert plan.refusals[0].reason.startswith("zeta is not installed here")
+
+
+def test_a_plan_for_people_names_all_that_will_be_done_and_why():
+    drone = msgspec.structs.replace(target("zeta"), remarks=("It flies.",))
+    plan = Plan(
+        model="detector",
+        target="drone",
+        baseline=recipe("onnxruntime-fp32"),
+        offers=(Offer(recipe=recipe("zeta-int8"), reason="It is fast."),),
+        refusals=(Refusal(recipe="mid-int4", reason="It is not installed."),),
+    )
+
+    text = strategy.lines(plan, drone, "a-device", None)
+
+    assert text == [
+        "detector for drone (A drone) on a-device",
+        "  It flies.",
+        "  baseline  onnxruntime-fp32: the unoptimized model",
+        "  build     zeta-int8: It is fast.",
+        "  refuse    mid-int4: It is not installed.",
+        "  time      for a model of some 10 MB about 8 s to build what is not in the cache, and 12 s to screen it",
+    ]
+
+
+def test_a_plan_for_people_says_why_speed_can_not_be_shown_here():
+    plan = planned(engines(), {"zeta"})
+
+    text = strategy.lines(plan, target("zeta"), "a-device", "this is no drone.")
+
+    assert "  only accuracy and size can be decided: this is no drone." in text
+
+
+# The choice ------------------------------------------------------------------------------------------------------------------
+
+
+def figure(value: float, unit: str = "x") -> Figure:
+    return Figure(estimate=value, low=value, high=value, unit=unit, confidence=0.95, n=30, method="told")
+
+
+def screened(**values: float) -> dict[str, Figure]:
+    """Figures by quantity; ``footprint`` and ``peak`` are of memory."""
+    long = {"footprint": "memory.footprint", "peak": "memory.peak"}
+    return {long.get(name, name): figure(value) for name, value in values.items()}
+
+
+GOOD = {"accuracy": 0.90, "speedup": 2.5, "footprint": 40.0, "size": 1.0}
+BASELINE = screened(accuracy=0.90, speedup=1.0, footprint=100.0, size=4.0)
+ORDER = [recipe("zeta-int8"), recipe("alpha-int8"), recipe("mid-int8")]
+
+
+def chosen(variants: dict[str, dict[str, Figure]], **limits: object):
+    return strategy.choose(variants, ORDER, BASELINE, target("zeta", "alpha", "mid", **limits))
+
+
+def test_the_fastest_that_meets_the_limits_is_chosen():
+    choice = chosen(
+        {
+            "zeta-int8": screened(**GOOD),
+            "alpha-int8": screened(**GOOD | {"speedup": 3.0}),
+            "mid-int8": screened(**GOOD | {"speedup": 9.0, "accuracy": 0.5}),
+        }
+    )
+
+    assert (choice.recipe, choice.meets_limits, choice.breaks) == ("alpha-int8", True, ())
+    assert choice.reason == "the fastest (3x) of 2 variants that meet the limits of drone"
+
+
+@pytest.mark.parametrize(("speedup", "expected"), [(2.60, "zeta-int8"), (2.62, "zeta-int8"), (2.65, "alpha-int8")])
+def test_speedups_within_5_percent_are_equal_and_the_order_of_preference_decides(speedup, expected):
+    choice = chosen({"alpha-int8": screened(**GOOD | {"speedup": speedup}), "zeta-int8": screened(**GOOD)})
+
+    assert choice.recipe == expected
+    assert ("by the target's order of preference" in choice.reason) == (expected == "zeta-int8")
+
+
+def test_the_order_of_the_recipes_and_not_of_the_screening_breaks_a_tie():
+    forth = {name: screened(**GOOD) for name in ("zeta-int8", "alpha-int8", "mid-int8")}
+    back = dict(reversed(forth.items()))
+
+    assert chosen(forth).recipe == chosen(back).recipe == "zeta-int8"
+
+
+def test_the_only_one_that_meets_the_limits_is_called_alone():
+    choice = chosen({"zeta-int8": screened(**GOOD), "alpha-int8": screened(**GOOD | {"speedup": 1.0})})
+
+    assert choice.reason == "the fastest (2.5x) and alone in meeting the limits of drone"
+
+
+@pytest.mark.parametrize(
+    ("broken", "limits", "sentence"),
+    [
+        ({"accuracy": 0.81}, {}, "keeps 90.00 % of the reference's accuracy, the limit is 95.00 %"),
+        ({"speedup": 1.62}, {}, "is 1.62x as fast as the baseline, the limit is 2x"),
+        ({"footprint": 75.0}, {}, "takes 75.00 % of the baseline's own memory, the limit is 50.00 %"),
+        ({"size": 60 * MB}, {"package_bytes": 50_000_000}, "is 60 MB large, the limit of the package is 50 MB"),
+        ({"peak": 300 * MB}, {"memory_bytes": 256_000_000}, "peaks at 300 MB, the limit is 256 MB"),
+    ],
+)
+def test_each_limit_that_is_broken_is_told(broken, limits, sentence):
+    choice = chosen({"zeta-int8": screened(**GOOD | broken)}, **limits)
+
+    assert (choice.recipe, choice.meets_limits) == ("zeta-int8", False)
+    assert choice.breaks == (sentence,)
+    assert choice.reason == "no variant meets all limits of drone in screening; this one comes nearest"
+
+
+def test_a_value_exactly_at_its_limit_meets_it():
+    at_the_limit = {"accuracy": 0.855, "speedup": 2.0, "footprint": 50.0, "size": 50 * MB, "peak": 256 * MB}
+
+    choice = chosen({"zeta-int8": screened(**at_the_limit)}, package_bytes=50_000_000, memory_bytes=256_000_000)
+
+    assert choice.meets_limits
+
+
+def test_the_nearest_is_the_one_that_misses_its_limits_by_the_least_together():
+    choice = chosen(
+        {
+            "zeta-int8": screened(**GOOD | {"speedup": 1.0}),
+            "alpha-int8": screened(**GOOD | {"speedup": 1.9, "footprint": 55.0}),
+            "mid-int8": screened(**GOOD | {"accuracy": 0.3}),
+        }
+    )
+
+    assert choice.recipe == "alpha-int8"
+    assert len(choice.breaks) == 2
+
+
+def test_of_equally_near_ones_the_order_of_preference_decides():
+    missing = screened(**GOOD | {"speedup": 1.5})
+
+    assert chosen({"mid-int8": missing, "alpha-int8": missing}).recipe == "alpha-int8"
+
+
+def test_a_variant_with_nothing_right_is_far_from_its_limit_and_not_a_crash():
+    choice = chosen(
+        {"zeta-int8": screened(**GOOD | {"accuracy": 0.0}), "mid-int8": screened(**GOOD | {"speedup": 0.1})}
+    )
+
+    assert choice.recipe == "mid-int8"
+
+
+def test_a_limit_on_what_was_not_measured_is_not_broken():
+    choice = chosen({"zeta-int8": screened(speedup=2.5, size=1.0)}, memory_bytes=1)
+
+    assert (choice.meets_limits, choice.breaks) == (True, ())
+
+
+def test_a_baseline_without_anything_right_breaks_no_limit():
+    variants = {"zeta-int8": screened(**GOOD | {"accuracy": 0.0})}
+
+    choice = strategy.choose(variants, ORDER, BASELINE | screened(accuracy=0.0), target("zeta"))
+
+    assert choice.meets_limits
+
+
+def test_where_speed_can_not_be_measured_the_smallest_that_meets_the_limits_is_chosen():
+    choice = chosen(
+        {
+            "zeta-int8": screened(accuracy=0.90, size=3.0),
+            "alpha-int8": screened(accuracy=0.89, size=2.0),
+            "mid-int8": screened(accuracy=0.50, size=1.0),
+        }
+    )
+
+    assert (choice.recipe, choice.meets_limits) == ("alpha-int8", True)
+    assert choice.reason == "the smallest that meets the limits; speed can't be measured on this device"
+
+
+def test_of_those_that_meet_the_limits_one_whose_speed_was_measured_is_chosen():
+    choice = chosen({"zeta-int8": screened(accuracy=0.9, size=1.0), "mid-int8": screened(**GOOD)})
+
+    assert choice.recipe == "mid-int8"
