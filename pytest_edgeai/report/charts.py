@@ -5,7 +5,7 @@ import html
 from typing import Any
 
 from pytest_edgeai.records import Figure, ModelResult, VariantResult
-from pytest_edgeai.report.figures import figure, interval, shown, uncertain
+from pytest_edgeai.report.figures import figure, interval, interval_name, shown, uncertain
 from pytest_edgeai.report.pareto import front
 from pytest_edgeai.report.text import plain
 
@@ -147,7 +147,7 @@ def _hover(variant: VariantResult, key: str, accuracy: Figure, cost: Figure, *, 
     for title, found in (("accuracy", accuracy), (key, cost)):
         ends = interval(found)
         line = f"{title} {shown(found.estimate, found.unit)}"
-        lines.append(_escaped(line + (f" ({100 * found.confidence:g} %: {ends})" if ends else ""), 120))
+        lines.append(_escaped(line + (f" ({interval_name(found)} {ends})" if ends else ""), 120))
     lines.append("on the Pareto front" if on_front else "not on the Pareto front")
     if variant.role == "baseline":
         lines.append("the baseline")

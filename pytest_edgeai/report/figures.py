@@ -22,8 +22,15 @@ def shown(value: float, unit: str) -> str:
 
 
 def uncertain(figure: Figure) -> bool:
-    """Whether there is an interval to show."""
-    return 0 < figure.confidence < 1 and math.isfinite(figure.low) and math.isfinite(figure.high)
+    """Whether there is an interval to show (or, at a confidence of 1, the whole range that was seen)."""
+    return (
+        figure.confidence > 0 and figure.low < figure.high and math.isfinite(figure.low) and math.isfinite(figure.high)
+    )
+
+
+def interval_name(figure: Figure) -> str:
+    """What an interval is called: ``95 % interval``, ``range``."""
+    return "range" if figure.confidence == 1 else f"{100 * figure.confidence:g} % interval"
 
 
 def interval(figure: Figure) -> str:

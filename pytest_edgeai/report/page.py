@@ -23,7 +23,7 @@ from pytest_edgeai.records import (
 )
 from pytest_edgeai.report.advice import ORDER, Advice, advise, counts
 from pytest_edgeai.report.charts import SERIES, SYMBOLS, Chart, charts, fronts
-from pytest_edgeai.report.figures import bare_interval, figure, interval, shown, span, uncertain
+from pytest_edgeai.report.figures import bare_interval, figure, interval_name, shown, span, uncertain
 from pytest_edgeai.report.text import cause, plain
 from pytest_edgeai.units import show
 
@@ -269,7 +269,7 @@ def _cells(variant: VariantResult) -> tuple[Cell, ...]:
 def _cell(found: Figure | None) -> Cell:
     if found is None:
         return Cell("")
-    parts = [f"{100 * found.confidence:g} % interval"] if uncertain(found) else []
+    parts = [interval_name(found)] if uncertain(found) else []
     parts += [f"{found.n} samples"] if found.n > 1 else []
     parts += [plain(found.method, 80)] if found.method else []
     return Cell(_shown(found), bare_interval(found), repr(float(found.estimate)), ", ".join(parts))
@@ -290,7 +290,7 @@ def _tiles(model: ModelResult) -> tuple[Tile, ...]:
         if found is None:
             continue
         against = figure(baseline, name) if baseline is not None and name != "speedup" else None
-        details = [interval(found)] if uncertain(found) else []
+        details = [interval_name(found)] if uncertain(found) else []
         details += [f"baseline {_shown(against)}"] if against is not None else []
         tiles.append(Tile(title, _shown(found), tuple(details)))
     return tuple(tiles)
@@ -421,7 +421,7 @@ def _confidences(results: Results) -> tuple[str, str]:
         for model in results.models
         for variant in model.variants
         for found in variant.figures.values()
-        if uncertain(found)
+        if uncertain(found) and found.confidence < 1
     }
     verdicts = {
         gate.verdict.confidence

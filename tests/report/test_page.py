@@ -209,7 +209,7 @@ def test_the_charts_have_the_intervals_the_front_the_choice_and_the_baseline(one
         "onnxruntime-fp32": "baseline",
     }
     assert "Not shown: openvino-bf16 (failed)." in one.text
-    assert "99 %: 404 … 420 µs" in points["openvino-int8"]["hover"]
+    assert "99 % interval 404 … 420 µs" in points["openvino-int8"]["hover"]
 
 
 def test_a_chart_without_figures_says_so():
