@@ -8,4 +8,6 @@ FIXTURES = Path(__file__).parent / "fixtures"
 
 
 def pytest_edge_models() -> Mapping[str, Any]:
-    return {"digits": {"path": FIXTURES / "digits/digits.onnx", "dataset": FIXTURES / "digits/digits.npz", "score": "top1"}}
+    return {
+        "digits": {"path": FIXTURES / "digits/digits.onnx", "dataset": FIXTURES / "digits/digits.npz", "score": "top1"}
+    }

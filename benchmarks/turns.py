@@ -19,7 +19,7 @@ from pytest_edgeai.measure.process import Worker
 from pytest_edgeai.registry import BUILT_IN
 
 ROUNDS = 3000
-_NULL = '''
+_NULL = """
 from pathlib import Path
 from pytest_edgeai import hookimpl
 from pytest_edgeai.records import EngineDevice
@@ -41,7 +41,7 @@ class Runner:
 
 @hookimpl
 def edge_frameworks(): return (Null(),)
-'''
+"""
 
 
 def echo(connection: Connection) -> None:
@@ -82,7 +82,9 @@ def main() -> None:
                 timed.append(answer["seconds"])
     process.kill()
     bare, turn = statistics.median(pings) * 1e6, statistics.median(turns) * 1e6
-    print(f"bare ping {bare:.0f} us | turn {turn:.0f} us, ratio {turn / bare:.2f} | parent CPU {cpu / ROUNDS * 1e6:.0f} us a turn")
+    print(
+        f"bare ping {bare:.0f} us | turn {turn:.0f} us, ratio {turn / bare:.2f} | parent CPU {cpu / ROUNDS * 1e6:.0f} us a turn"
+    )
     print(f"the worker's own clock says {statistics.median(timed) * 1e6:.1f} us for the empty call")
 
 

@@ -13,7 +13,7 @@ import pytest_edgeai.pipeline
 import pytest_edgeai.plugin.outcomes
 import pytest_edgeai.registry
 import pytest_edgeai.report.terminal
-import pytest_edgeai.results  # noqa: F401
+import pytest_edgeai.results
 
 pytest_edgeai.registry.find()
 
@@ -48,7 +48,9 @@ def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def edge(pytester: pytest.Pytester, sample: Sample, shared_cache: Path, monkeypatch: pytest.MonkeyPatch) -> "EdgePytest":
+def edge(
+    pytester: pytest.Pytester, sample: Sample, shared_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> "EdgePytest":
     """Runs pytest with the plugin on the sample model, in a folder of its own."""
     # Workers and pytest processes of their own must find the fake engine, too.
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
@@ -71,4 +73,11 @@ class EdgePytest:
     def run(self, *arguments: str, subprocess: bool = False) -> pytest.RunResult:
         """Run what was written, for the target ``cross``, which every device is of."""
         runs = self.pytester.runpytest_subprocess if subprocess else self.pytester.runpytest_inprocess
-        return runs("--edge-target=cross", f"--edge-cache={self.cache}", f"--edge-report={self.report}", "-p", "no:cacheprovider", *arguments)
+        return runs(
+            "--edge-target=cross",
+            f"--edge-cache={self.cache}",
+            f"--edge-report={self.report}",
+            "-p",
+            "no:cacheprovider",
+            *arguments,
+        )

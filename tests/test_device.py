@@ -144,8 +144,7 @@ def test_a_raspberry_pi_5_is_named_by_its_cores(tmp_path: Path) -> None:
     root = tree(
         tmp_path,
         {
-            "proc/cpuinfo": arm("0xd0b", 4)
-            + "Revision\t: c04170\nModel\t\t: Raspberry Pi 5 Model B Rev 1.0\n",
+            "proc/cpuinfo": arm("0xd0b", 4) + "Revision\t: c04170\nModel\t\t: Raspberry Pi 5 Model B Rev 1.0\n",
             "proc/device-tree/model": "Raspberry Pi 5 Model B Rev 1.0\0",
             "sys/class/thermal/thermal_zone0/temp": "51200\n",
             "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor": "ondemand\n",
@@ -273,9 +272,7 @@ def test_cores_of_an_unknown_maker_keep_their_part_number(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(("id_vendor", "id_product"), [("1a6e", "089a"), ("18d1", "9302")])
-def test_a_coral_stick_is_seen_before_and_after_its_first_use(
-    tmp_path: Path, id_vendor: str, id_product: str
-) -> None:
+def test_a_coral_stick_is_seen_before_and_after_its_first_use(tmp_path: Path, id_vendor: str, id_product: str) -> None:
     root = tree(
         tmp_path,
         {
@@ -322,9 +319,7 @@ def test_a_container_does_not_claim_what_it_only_sees_in_sysfs(tmp_path: Path) -
 
 
 def test_an_empty_machine_is_described_without_guesses(tmp_path: Path) -> None:
-    found = detect(
-        tmp_path, Host(system="windows", machine="ARM64", vendor="generic", cpus=4, memory_bytes=8 * GIB)
-    )
+    found = detect(tmp_path, Host(system="windows", machine="ARM64", vendor="generic", cpus=4, memory_bytes=8 * GIB))
 
     assert found == Device(
         name="generic-arm64-4c",
@@ -497,9 +492,7 @@ def test_apples_names_for_its_instructions_are_translated() -> None:
 def test_32_bit_arm_is_read_without_archspec(tmp_path: Path) -> None:
     root = tree(
         tmp_path,
-        {
-            "proc/cpuinfo": "Features\t: half thumb neon vfpv4 crc32\nCPU implementer\t: 0x41\nCPU part\t: 0xd08\n"
-        },
+        {"proc/cpuinfo": "Features\t: half thumb neon vfpv4 crc32\nCPU implementer\t: 0x41\nCPU part\t: 0xd08\n"},
     )
 
     vendor, flags = device_module._processor_armv7(root)
