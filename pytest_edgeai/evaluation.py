@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from pytest_edgeai import arrays, scoring
 from pytest_edgeai.dataset import EVALUATION, Dataset, ItemFiles
-from pytest_edgeai.errors import ModelError, UsageError
+from pytest_edgeai.errors import EdgeError, ModelError, UsageError
 
 Answer = Callable[[str, Path, Path], list[int]]
 """(variant, items, where to write the outputs) -> indexes of items whose outputs are not finite; runs a worker."""
@@ -25,6 +25,7 @@ class Evaluation:
         self._name = score
         self._score = scoring.find(score)
         self._scores: dict[str, NDArray[np.float64]] = {}
+        self._failures: dict[str, EdgeError] = {}
         self._outputs: dict[str, Path] = {}
 
     def __contains__(self, variant: str) -> bool:
@@ -32,26 +33,32 @@ class Evaluation:
         return variant in self._scores
 
     def scores(self, variant: str, part: str) -> NDArray[np.float64]:
-        """One score an item of ``part``, in the items' order. Raises EdgeError."""
+        """One score an item of ``part``, in the items' order. Raises EdgeError, the same one whenever it is asked again."""
+        if variant in self._failures:
+            raise self._failures[variant]
         if variant not in self._scores:
-            outputs, labels = self._answers(variant), self._labels()
-            count = len(next(iter(outputs.values())))
-            if count != len(labels):
-                raise ModelError(f"{variant}: {count} outputs came back for {len(labels)} items.")
-            rows = ({name: array[i] for name, array in outputs.items()} for i in range(count))
             try:
-                scores = [float(self._score(row, label)) for row, label in zip(rows, labels, strict=True)]
-            except Exception as error:  # a user's own, whatever it is
-                name = scoring.title(self._name, labelled=True)
-                raise UsageError(
-                    f"The score '{name}' failed on the outputs of {variant}: {type(error).__name__}: {error}"
-                ) from error
-            self._scores[variant] = np.array(scores)
-            if not np.isfinite(self._scores[variant]).all():
-                name = scoring.title(self._name, labelled=True)
-                raise UsageError(f"The score '{name}' gave NaN or infinity on the outputs of {variant}.")
+                self._scores[variant] = self._scored(variant)
+            except EdgeError as error:
+                self._failures[variant] = error
+                raise
         everything = self._dataset.indexes(EVALUATION)
         return self._scores[variant][np.isin(everything, self._dataset.indexes(part))]
+
+    def _scored(self, variant: str) -> NDArray[np.float64]:
+        outputs, labels = self._answers(variant), self._labels()
+        count, name = len(next(iter(outputs.values()))), scoring.title(self._name, labelled=True)
+        if count != len(labels):
+            raise ModelError(f"{variant}: {count} outputs came back for {len(labels)} items.")
+        rows = ({output: array[i] for output, array in outputs.items()} for i in range(count))
+        try:
+            scores = np.array([float(self._score(row, label)) for row, label in zip(rows, labels, strict=True)])
+        except Exception as error:  # a user's own, whatever it is
+            told = f"{type(error).__name__}: {error}"
+            raise UsageError(f"The score '{name}' failed on the outputs of {variant}: {told}") from error
+        if not np.isfinite(scores).all():
+            raise UsageError(f"The score '{name}' gave NaN or infinity on the outputs of {variant}.")
+        return scores
 
     def _answers(self, variant: str) -> dict[str, NDArray[Any]]:
         if variant not in self._outputs:

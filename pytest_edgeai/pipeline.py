@@ -104,7 +104,10 @@ class Run:
         self.registry = registry.find(plugins)
         self._detected = devices.detect()
         self.target = self._target(settings.target)
-        self.standing = devices.standing(self._detected, self.target)
+        standing = devices.standing(self._detected, self.target)
+        self._may_stand_in = standing == "stand-in"
+        self.standing = "foreign" if self._may_stand_in and not settings.stand_in else standing
+        """What the device is to the target; a stand-in only when the user accepts it."""
         self._studies: dict[Declaration, Study] = {}
 
     @functools.cached_property
@@ -158,9 +161,9 @@ class Run:
         accelerators = self.target.hardware.accelerators
         if accelerators and recipe is not None and recipe.options.get("device", "CPU") == "CPU":
             return f"speed and memory on {self.target.name} are shown only on {' or '.join(accelerators)}; {recipe.name} runs on the CPU."
-        if self.standing == "native" or (self.standing == "stand-in" and self.settings.stand_in):
+        if self.standing != "foreign":
             return None
-        accept = " Or accept it as a stand-in: --edge-stand-in." if self.standing == "stand-in" else ""
+        accept = " Or accept it as a stand-in: --edge-stand-in." if self._may_stand_in else ""
         return (
             f"speed and memory are shown only by a device of the target {self.target.name} ({self.target.title}); "
             f"this is {self._detected.cpu} ({self._detected.system} {self._detected.architecture}).{accept}"
@@ -226,10 +229,10 @@ class Study:
         except (OSError, msgspec.DecodeError):
             found = assessing.assess(source, run_task)
         if found.digest == source.digest:  # else it has weights in other files, which may change under the same name
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            partial = kept.with_suffix(f".{os.getpid()}")
-            partial.write_bytes(msgspec.json.encode(found))
-            partial.replace(kept)
+            try:
+                _publish(kept, msgspec.json.encode(found))
+            except OSError as error:
+                self.run.say(f"the assessment can't be kept in {kept.parent}: {error.strerror or error}")
         return found
 
     @functools.cached_property
@@ -328,7 +331,13 @@ class Study:
     def _answer(self, name: str, items: Path, outputs: Path) -> list[int]:
         self.run.say(f"scoring {name}")
         with self.run.lock.building(), Bench(self.variant(name), self._setup) as bench:
-            return bench.score(items, outputs, timeout=SCORE_TIMEOUT)
+            return bench.score(items, outputs, self._batched_outputs, timeout=SCORE_TIMEOUT)
+
+    @functools.cached_property
+    def _batched_outputs(self) -> list[str]:
+        """Outputs whose first axis is the inputs' first axis, or of length 1 as they are fed."""
+        batch = {1, *(spec.shape[0] for spec in self.assessment.inputs if spec.shape)}
+        return [spec.name for spec in self.assessment.outputs if spec.shape and spec.shape[0] in batch]
 
     def scores(self, name: str, part: str) -> NDArray[np.float64]:
         """One score an item of a part of the dataset, in its order. Raises EdgeError."""
@@ -361,10 +370,10 @@ class Study:
                 screened = msgspec.json.decode(kept.read_bytes(), type=dict[str, dict[str, Figure]])
             else:
                 screened = self._screen([self.plan.baseline.name, *names])
-                kept.write_bytes(msgspec.json.encode(screened))
+                _publish(kept, msgspec.json.encode(screened))
         baseline = screened.pop(self.plan.baseline.name)
         if not screened:
-            told = "; ".join(str(self._built[name]) for name in names)
+            told = "; ".join(str(self._built[name]) for name in names if isinstance(self._built.get(name), EdgeError))
             raise ModelError(f"No variant of {self.model.name} could be measured: {told}")
         recipes = [offer.recipe for offer in self.plan.offers]
         choice = strategy.choose(screened, recipes, baseline, self.run.target)
@@ -417,14 +426,12 @@ class Study:
 
     def decide(self, claim: Claim) -> Verdict:
         """The verdict on a claim, decided once in a run."""
-        # `<` is the opposite of `>=`: one decision serves both, so that a test can't draw twice.
-        opposite = {"<": ">=", ">": "<="}.get(claim.operator)
-        if opposite and claim.quantity != "size":
-            asked = self.decide(dataclasses.replace(claim, operator=opposite))
-            turned = {Outcome.PASS: Outcome.FAIL, Outcome.FAIL: Outcome.PASS}.get(asked.outcome, asked.outcome)
-            return msgspec.structs.replace(asked, outcome=turned, operator=claim.operator, claim=str(claim))
         if claim not in self._verdicts:
-            self._verdicts[claim] = self._decided_once(claim)
+            canonical, turned = _canonical(claim, self.plan.baseline.name)
+            if canonical not in self._verdicts:
+                self._verdicts[canonical] = self._decided_once(canonical)
+            if claim != canonical:
+                self._verdicts[claim] = _as_claimed(self._verdicts[canonical], claim, turned)
         return self._verdicts[claim]
 
     def _decided_once(self, claim: Claim) -> Verdict:
@@ -435,7 +442,7 @@ class Study:
             if word.is_file():
                 return msgspec.json.decode(word.read_bytes(), type=Verdict)
             verdict = self._decided(claim)
-            word.write_bytes(msgspec.json.encode(verdict))
+            _publish(word, msgspec.json.encode(verdict))
             return verdict
 
     def _decided(self, claim: Claim) -> Verdict:
@@ -500,10 +507,8 @@ class Study:
                 return self._find_speedup(claim.subject, self.plan.baseline.name, operator, limit, rules)
             if family == "latency" and claim.other:
                 # variant / other <= limit says that the variant is at least 1 / limit times as fast.
-                found = self._find_speedup(
-                    claim.subject, claim.other, {"<=": ">=", ">=": "<="}[operator], 1 / limit, rules
-                )
-                return _inverted(found)
+                mirrored = {"<=": ">=", ">=": "<="}[operator]
+                return _inverted(self._find_speedup(claim.subject, claim.other, mirrored, 1 / limit, rules))
             if family == "latency":
                 with Solo(self.variant(claim.subject), self._setup, patience=rules.budget) as solo:
                     found = (
@@ -542,16 +547,24 @@ class Study:
     def figure(self, subject: str, quantity: str) -> Figure:
         """The quantity's estimate with its interval; screened when it isn't known yet. Raises EdgeError."""
         if quantity not in self._figures.get(subject, {}):
-            self.variant(subject)
-            self.variant(self.plan.baseline.name)
-            with self.run.lock.measuring():
-                self._screen_one(subject)
+            variant = self.variant(subject)
+            if quantity == "size":
+                self._note_figure(subject, quantity, figures.exact(variant.bytes, "bytes"))
+            elif quantity == "accuracy":
+                self.scores(subject, EVALUATION)
+            elif why := self.run.why_not_measured(variant.recipe):
+                raise UnsupportedError(f"{subject} {quantity}: {why}")
+            elif quantity == "latency.p99":
+                raise UsageError(
+                    f"{screening.CALLS} calls are too few to estimate p99; compare it with a limit instead."
+                )
+            else:
+                self.variant(self.plan.baseline.name)
+                with self.run.lock.measuring():
+                    self._screen_one(subject)
         found = self._figures[subject].get(quantity)
         if found is None:
-            raise UsageError(
-                f"{subject} {quantity} can't be measured here"
-                + (f": {why}" if (why := self.run.why_not_measured(self._recipe(subject))) else ".")
-            )
+            raise UnsupportedError(f"{subject} {quantity} can't be read on this machine.")
         return found
 
     def _lacks(self, name: str) -> bool:
@@ -641,6 +654,55 @@ def _told(action: Callable[[str], object], name: str) -> None:
         action(name)
     except EdgeError:
         return
+
+
+_OPPOSITE = {">=": "<=", ">": "<=", "<=": ">=", "<": ">="}
+
+
+def _canonical(claim: Claim, baseline: str) -> tuple[Claim, bool]:
+    """The one claim that is decided for all phrasings of a question about speed, and whether its verdict must be turned round.
+
+    So no phrasing buys a second draw. Other quantities can be equal to a limit, or have error rates that depend on the side: there
+    only ``<`` and ``>`` are turned, into the opposites of ``>=`` and ``<=``, and what is known exactly is left alone.
+    """
+    family = claim.quantity.partition(".")[0]
+    if family != "accuracy":
+        claim = dataclasses.replace(claim, fresh=False)  # only items can be used up
+    if claim.quantity == "latency.p50" and claim.other == baseline:
+        operator = {"<=": ">=", "<": ">", ">=": "<=", ">": "<"}[claim.operator]
+        speed = dataclasses.replace(claim, quantity="speedup", other=None, operator=operator, limit=1 / claim.limit)
+        return _canonical(speed, baseline)
+    if family in ("speedup", "latency"):
+        wanted = ">=" if family == "speedup" else "<="
+        return dataclasses.replace(claim, operator=wanted), claim.operator[0] != wanted[0]
+    if claim.operator in ("<", ">") and family != "size":
+        return dataclasses.replace(claim, operator=_OPPOSITE[claim.operator]), True
+    return claim, False
+
+
+def _as_claimed(verdict: Verdict, claim: Claim, turned: bool) -> Verdict:
+    """The verdict on a canonical claim in the words of the one that was made."""
+    outcome = verdict.outcome
+    if turned:
+        outcome = {Outcome.PASS: Outcome.FAIL, Outcome.FAIL: Outcome.PASS}.get(outcome, outcome)
+    words: dict[str, Any] = {
+        "outcome": outcome,
+        "claim": str(claim),
+        "quantity": claim.quantity,
+        "operator": claim.operator,
+    }
+    if claim.other is not None and verdict.quantity == "speedup":
+        ends = {"estimate": verdict.estimate, "low": verdict.high, "high": verdict.low}
+        words |= {name: None if end is None else 1 / end for name, end in ends.items()}
+    return msgspec.structs.replace(verdict, **words, limit=claim.limit, unit=claim.unit)
+
+
+def _publish(path: Path, data: bytes) -> None:
+    """Readers see the whole file or none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(f".{os.getpid()}")
+    partial.write_bytes(data)
+    partial.replace(path)
 
 
 def _inverted(found: Finding) -> Finding:

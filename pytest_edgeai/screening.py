@@ -14,7 +14,9 @@ from pytest_edgeai.records import Figure, Measurement, Variant
 
 PROCESSES = 2
 CALLS = 100
-ROUNDS = 40
+PAIRS = 3
+ROUNDS = 15
+"""Pairs of processes, and rounds of each."""
 PATIENCE = 5.0
 """Seconds that each of two series may wait for free cores; then they are taken as they are."""
 PHASE = "screening"
@@ -33,7 +35,7 @@ class Screened:
 
 
 def screen(variant: Variant, baseline: Variant, setup: Setup, *, limit: float, seed: int) -> Screened:
-    """Fresh processes, calls alone, and one pair of processes in turns at the speed-up ``limit``. Raises EdgeError."""
+    """Fresh processes, calls alone, and a few rounds in turns at the speed-up ``limit``. Raises EdgeError."""
     found = Screened()
     with Solo(variant, setup, METRICS, patience=PATIENCE) as solo:
         calls = solo.more(CALLS)
@@ -54,11 +56,11 @@ def screen(variant: Variant, baseline: Variant, setup: Setup, *, limit: float, s
     if variant.key == baseline.key:
         found.figures["speedup"] = figures.exact(1, "x", "by definition")
         return found
-    with Turns(baseline, variant, setup, limit=limit, pairs=1, seed=seed, patience=PATIENCE) as turns:
+    with Turns(baseline, variant, setup, limit=limit, pairs=PAIRS, seed=seed, patience=PATIENCE) as turns:
         rounds = []
-        for _ in range(ROUNDS):
+        for number in range(PAIRS * ROUNDS):
             turns.wait()
-            rounds.append(turns.round(0))
+            rounds.append(turns.round(number % PAIRS))
         found.figures["speedup"] = figures.of_turns(np.array(rounds))
         found.measurements.append(turns.measurement(PHASE))
     return found

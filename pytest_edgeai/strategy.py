@@ -143,7 +143,9 @@ def choose(
         if len(equals) > 1
         else ""
     )
-    return Choice(recipe=chosen, meets_limits=True, reason=f"the fastest ({show(speeds[chosen], 'x')}){others}{tie}")
+    return Choice(
+        recipe=chosen, meets_limits=True, reason=f"the fastest ({show(speeds[chosen], 'x')} in screening){others}{tie}"
+    )
 
 
 def _shortfalls(

@@ -266,7 +266,7 @@ def test_the_fastest_that_meets_the_limits_is_chosen():
     )
 
     assert (choice.recipe, choice.meets_limits, choice.breaks) == ("alpha-int8", True, ())
-    assert choice.reason == "the fastest (3x) of 2 variants that meet the limits of drone"
+    assert choice.reason == "the fastest (3x in screening) of 2 variants that meet the limits of drone"
 
 
 @pytest.mark.parametrize(("speedup", "expected"), [(2.60, "zeta-int8"), (2.62, "zeta-int8"), (2.65, "alpha-int8")])
@@ -287,7 +287,7 @@ def test_the_order_of_the_recipes_and_not_of_the_screening_breaks_a_tie():
 def test_the_only_one_that_meets_the_limits_is_called_alone():
     choice = chosen({"zeta-int8": screened(**GOOD), "alpha-int8": screened(**GOOD | {"speedup": 1.0})})
 
-    assert choice.reason == "the fastest (2.5x) and alone in meeting the limits of drone"
+    assert choice.reason == "the fastest (2.5x in screening) and alone in meeting the limits of drone"
 
 
 @pytest.mark.parametrize(

@@ -68,10 +68,13 @@ def speedup(sampler: TurnSampler, operator: str, limit: float, rules: Rules) -> 
     So when they ran in many rounds, only what is far from the limit is believed; else rounds are taken anew, each when the cores are free.
     """
     at = math.log(limit) if limit > 0 else -math.inf
-    crossed = -math.log(rules.alpha)
     alike = abs(at) < math.log(rules.alike)
+    # Rounds may be taken anew below, so the error rate is shared between the two draws.
+    alpha = rules.alpha if alike else rules.alpha / 2
+    crossed = -math.log(alpha)
     near, far = _Sides(at, rules.guard), _Sides(at, math.log(rules.contended))
     differences: list[float] = []
+    of_pairs: list[list[float]] = [[] for _ in range(sampler.pairs)]
     disturbed_ones: list[float] = []
     disturbed, patient, gave_up = 0, False, False
     direction: str | None = None
@@ -82,20 +85,22 @@ def speedup(sampler: TurnSampler, operator: str, limit: float, rules: Rules) -> 
                 break
             difference = sampler.round(pair)
             differences.append(difference)
+            of_pairs[pair].append(difference)
             near.add(difference)
             far.add(difference)
             disturbed += not sampler.free
-        direction = near.proven(crossed)
+        direction = _agreed(near.proven(crossed), of_pairs, at)
         if not alike and disturbed > RESTLESS * len(differences) and (direction or len(differences) >= RESTLESS_ROUNDS):
-            direction = far.proven(crossed)
+            direction = _agreed(far.proven(crossed), of_pairs, at)
             if direction is None and not patient:
                 patient, disturbed = True, 0
                 near, far = _Sides(at, rules.guard), _Sides(at, math.log(rules.contended))
                 disturbed_ones, differences = differences, []
+                of_pairs = [[] for _ in range(sampler.pairs)]
     # Where not one round could be taken with the cores free, the estimate is the disturbed one.
     seen = np.array(differences or disturbed_ones)
     confidence = 1 - rules.alpha
-    low, high = sequential.sign_bounds(seen, 1 - 2 * rules.alpha)
+    low, high = sequential.sign_bounds(seen, 1 - 2 * alpha)
     # The rounds bound the speed-up of these processes; others of the same code differ from them by up to the guard.
     low, high = low - rules.guard, high + rules.guard
     outcome = Outcome.INCONCLUSIVE if direction is None else Outcome.PASS if direction == operator else Outcome.FAIL
@@ -104,11 +109,13 @@ def speedup(sampler: TurnSampler, operator: str, limit: float, rules: Rules) -> 
         notes.append(
             "other programs kept running on the cores, which changes a speed-up; run it again on a quieter machine"
         )
+    elif direction is None and near.proven(crossed):
+        notes.append("the pairs of processes lie on both sides of the limit: one of them is odd; run it again")
     elif direction is None:
         distance = float(np.median(seen)) - at
         outside = abs(distance) > rules.guard
         guarded = at + math.copysign(rules.guard, distance)
-        more = sequential.rounds_to_decide(seen, guarded, rules.alpha) if outside else None
+        more = sequential.rounds_to_decide(seen, guarded, alpha) if outside else None
         margin = 100 * math.expm1(rules.guard)
         notes.append(
             f"not decided within {sampler.seconds():.3g} s of sampling: the truth may lie within {margin:.1f} % of the limit"
@@ -262,6 +269,16 @@ def proportion(scores: NDArray[np.float64], operator: str, limit: float, rules: 
         0.0,
         len(scores),
     )
+
+
+def _agreed(direction: str | None, of_pairs: Sequence[Sequence[float]], at: float) -> str | None:
+    """The direction, if the median of every pair of processes lies there too: one odd process (a neighbour's core, a bad layout of
+    memory) must not decide for all."""
+    if direction is None or not all(of_pairs):
+        return None
+    medians = [float(np.median(differences)) for differences in of_pairs]
+    agree = all(median > at for median in medians) if direction == ">=" else all(median < at for median in medians)
+    return direction if agree else None
 
 
 class _Sides:

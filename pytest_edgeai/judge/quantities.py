@@ -121,6 +121,13 @@ class Quantity:
     def __rtruediv__(self, other: object) -> NoReturn:
         raise TypeError(f"A number can't be divided by {self!r}; write the limit on the other side.")
 
+    def _no_sums(self, _: object) -> NoReturn:
+        raise TypeError(
+            f"{self!r} can be scaled and divided, not added to or subtracted from: write a ratio, as in >= 0.99 * {self!r}."
+        )
+
+    __add__ = __radd__ = __sub__ = __rsub__ = _no_sums
+
     def __ge__(self, other: "float | Quantity") -> Verdict:
         return self._compare(">=", other)
 

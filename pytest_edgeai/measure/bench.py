@@ -72,9 +72,13 @@ class Bench:
         )
         return answer["columns"], answer["canary"]
 
-    def score(self, inputs: Path, outputs: Path, timeout: float) -> list[int]:
-        """Write the outputs for every item into ``outputs``; the indexes of items whose outputs are not finite."""
-        answer = self._worker.ask("score", phase="score", timeout=timeout, inputs=str(inputs), outputs=str(outputs))
+    def score(self, inputs: Path, outputs: Path, batched: Sequence[str], timeout: float) -> list[int]:
+        """Write the outputs for every item into ``outputs``; the indexes of items whose outputs are not finite.
+
+        ``batched``: names of the outputs whose first axis is the batch.
+        """
+        files = {"inputs": str(inputs), "outputs": str(outputs)}
+        answer = self._worker.ask("score", phase="score", timeout=timeout, **files, batched=list(batched))
         return list(answer["spoilt"])
 
     def close(self) -> None:

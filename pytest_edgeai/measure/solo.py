@@ -16,8 +16,11 @@ from pytest_edgeai.records import Measurement, Variant
 
 WARM_UP_CALLS = 20
 WARM_UP_SECONDS = 0.5
+SLOW_WARM_UP_SECONDS = 2.0
+"""A slow model is warm after this, whatever the number of calls."""
 CHUNK = 50
-"""Calls in one go; the canary runs between the goes."""
+CHUNK_SECONDS = 2.0
+"""Calls in one go, and how long it may last; the canary runs between the goes."""
 CANARIES = 10
 """Runs of the canary after each go."""
 
@@ -55,7 +58,7 @@ class Solo:
         while len(fresh) < count:
             self._quiet.wait()  # when patience is spent, the canary tells what the neighbours did
             begin = time.perf_counter()
-            calls = min(CHUNK, count - len(fresh))
+            calls = min(self._chunk, count - len(fresh))
             columns, canary = self.bench.series(self._metric, self._item, calls, CANARIES)
             fresh += columns[self._metric]
             self._canary += canary
@@ -89,12 +92,16 @@ class Solo:
         )
 
     def _warm_up(self) -> None:
-        begin, calls = time.perf_counter(), 0
-        while calls < WARM_UP_CALLS or time.perf_counter() - begin < WARM_UP_SECONDS:
-            self.bench.series(self._metric, calls, WARM_UP_CALLS, 1)
-            calls += WARM_UP_CALLS
-            if time.perf_counter() - begin > 4 * WARM_UP_SECONDS:
-                break  # a slow model: its first calls warmed it
+        begin = time.perf_counter()
+        self.bench.series(self._metric, 0, 1)
+        # A request must not last long: the worker answers nothing else meanwhile.
+        self._chunk = max(1, min(CHUNK, int(CHUNK_SECONDS / (time.perf_counter() - begin))))
+        calls = 1
+        while time.perf_counter() - begin < WARM_UP_SECONDS or (
+            calls < WARM_UP_CALLS and time.perf_counter() - begin < SLOW_WARM_UP_SECONDS
+        ):
+            self.bench.series(self._metric, calls, self._chunk, 1)
+            calls += self._chunk
         self._seconds += time.perf_counter() - begin
 
     def close(self) -> None:

@@ -1,6 +1,6 @@
 """The worker: a fresh interpreter that builds, loads and runs variants, so that nothing they do can hurt the pytest process.
 
-Started as ``python -P -m pytest_edgeai.measure.worker HANDLE``. It knows frameworks and arrays; never pytest, a label or the user's
+Started as ``python -P -m pytest_edgeai.measure.worker HANDLE PARENT``. It knows frameworks and arrays; never pytest, a label or the user's
 code. One request is answered after the other until the connection closes.
 """
 
@@ -123,8 +123,11 @@ class Bench:
             raise ModelError("Nothing is loaded.")
         return {"columns": columns, "canary": [self._canary.run() for _ in range(canaries)]}
 
-    def score(self, inputs: str, outputs: str) -> dict[str, Any]:
-        """Outputs for every item of ``inputs``, stacked, into the ``.npz`` file ``outputs``; says which items were not finite."""
+    def score(self, inputs: str, outputs: str, batched: list[str]) -> dict[str, Any]:
+        """Outputs for every item of ``inputs``, stacked, into the ``.npz`` file ``outputs``; says which items were not finite.
+
+        ``batched``: outputs whose first axis is the batch, which has one item; the others are kept whole.
+        """
         runner = self._loaded()
         rows: dict[str, list[NDArray[Any]]] = {}
         spoilt = []
@@ -133,7 +136,14 @@ class Bench:
             if arrays.not_finite(answer) is not None:
                 spoilt.append(index)
             for name, array in answer.items():
-                rows.setdefault(name, []).append(np.array(array[0]) if array.ndim else np.array(array))
+                rows.setdefault(name, []).append(np.array(array[0] if name in batched else array))
+        for name, row in rows.items():
+            shapes = sorted({array.shape for array in row})
+            if len(shapes) > 1:
+                raise ModelError(
+                    f"output '{name}' has the shape {list(shapes[0])} for some items and {list(shapes[-1])} for others; "
+                    "only outputs of one shape can be scored. Pad it in the model."
+                )
         arrays.write(Path(outputs), {name: np.stack(row) for name, row in rows.items()})
         return {"spoilt": spoilt}
 
@@ -196,7 +206,7 @@ def _demand_finite(outputs: Mapping[str, NDArray[Any]], when: str) -> None:
         raise ModelError(f"output '{name}' of {when} is not finite (it holds NaN or infinity)")
 
 
-def _prepare_process() -> None:
+def _prepare_process(parent: int) -> None:
     """Make the process die with its parent, leave no core file, and print native crashes' tracebacks."""
     faulthandler.enable()
     # Engines print to stdout; everything they say belongs to the log.
@@ -210,11 +220,11 @@ def _prepare_process() -> None:
     if sys.platform == "linux":
         pr_set_pdeathsig = 1
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
-        if os.getppid() == 1:  # the parent died before the line above
+        if os.getppid() != parent:  # it died before the line above
             sys.exit(1)
 
 
 if __name__ == "__main__":
-    _prepare_process()
+    _prepare_process(int(sys.argv[2]))
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
         serve(sys.argv[1])

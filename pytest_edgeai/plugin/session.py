@@ -64,9 +64,9 @@ class EdgeSession:
         """The model of a test: by option, else its marker, else the ini key, else the hook's model called ``name``."""
         from pytest_edgeai.pipeline import Declaration
 
-        settings, config = self.settings, self.config
+        settings = self.settings
         marker = node.get_closest_marker("edge_model")
-        if marker is not None and not config.getoption("edge_model"):
+        if marker is not None:
             return self._declared(f"The marker of {node.nodeid}", node.path.parent, *marker.args, **marker.kwargs)
         if settings.model:
             return Declaration(
@@ -136,11 +136,13 @@ class EdgeSession:
             path, dataset, score = _edge_model(*given, **named)
         except TypeError as error:
             raise UsageError(f"{where}: {str(error).removeprefix('_')}.") from None
-        settings = self.settings
-        items = folder / dataset if dataset else None
-        if self.config.getoption("edge_dataset") and settings.dataset:
+        settings, option = self.settings, self.config.getoption
+        model, items = folder / path, folder / dataset if dataset else None
+        if option("edge_model") and settings.model:
+            model = Path(settings.model)
+        if option("edge_dataset") and settings.dataset:
             items = Path(settings.dataset)
-        return Declaration(folder / path, items, self.config.getoption("edge_score") or score or settings.score)
+        return Declaration(model, items, option("edge_score") or score or settings.score)
 
 
 def _edge_model(path: str, dataset: str | None = None, score: Any = None) -> tuple[str, str | None, Any]:

@@ -45,17 +45,17 @@ def promised(alpha: float, runs: int) -> float:
 
 @weathers
 def test_identical_code_is_never_proven_to_be_5_percent_faster(weather):
-    findings = found(1.0, ">=", 1.05, weather, QUICK, 2000)
+    findings = found(1.0, ">=", 1.05, weather, QUICK, 1000)
 
-    assert share(findings, PASS) <= promised(QUICK.alpha, 2000)
+    assert share(findings, PASS) <= promised(QUICK.alpha, 1000)
     assert share(findings, FAIL) >= 0.95
 
 
 @weathers
 def test_identical_code_is_never_proven_to_be_5_percent_slower(weather):
-    findings = found(1.0, ">=", 0.95, weather, QUICK, 2000)
+    findings = found(1.0, ">=", 0.95, weather, QUICK, 1000)
 
-    assert share(findings, FAIL) <= promised(QUICK.alpha, 2000)
+    assert share(findings, FAIL) <= promised(QUICK.alpha, 1000)
     assert share(findings, PASS) >= 0.95
 
 
@@ -70,16 +70,16 @@ def test_a_true_10_percent_slowdown_fails_the_gate_of_at_most_5_percent(weather)
 @weathers
 @pytest.mark.parametrize(("true", "outcome"), [(2.2, PASS), (1.8, FAIL)])
 def test_a_speedup_10_percent_off_the_limit_is_proven(true, outcome, weather):
-    findings = found(true, ">=", 2, weather, QUICK, 2000)
+    findings = found(true, ">=", 2, weather, QUICK, 1000)
 
     assert share(findings, outcome) >= 0.99
-    assert share(findings, {PASS: FAIL, FAIL: PASS}[outcome]) <= promised(QUICK.alpha, 2000)
+    assert share(findings, {PASS: FAIL, FAIL: PASS}[outcome]) <= promised(QUICK.alpha, 1000)
 
 
 @pytest.mark.parametrize("weather", [QUIET, HOGS], ids=["quiet", "hogs"])
 @pytest.mark.parametrize("limit", [0.5, 1.0, 2.0])
 def test_a_speedup_exactly_at_the_limit_is_proven_to_no_side(limit, weather):
-    findings = found(limit, ">=", limit, weather, SHORT, 600)
+    findings = found(limit, ">=", limit, weather, SHORT, 400)
 
     assert share(findings, PASS) <= 0.015
     assert share(findings, FAIL) <= 0.015
@@ -87,10 +87,10 @@ def test_a_speedup_exactly_at_the_limit_is_proven_to_no_side(limit, weather):
 
 @pytest.mark.parametrize("weather", [QUIET, HOGS], ids=["quiet", "hogs"])
 def test_layouts_twice_as_far_apart_as_usual_are_still_not_taken_for_a_speedup(weather):
-    findings = found(2.0, ">=", 2.0, dataclasses.replace(weather, layout=0.010), SHORT, 300, call=0.004)
+    findings = found(2.0, ">=", 2.0, dataclasses.replace(weather, layout=0.010), SHORT, 200, call=0.004)
 
-    assert share(findings, PASS) <= promised(QUICK.alpha, 300)
-    assert share(findings, FAIL) <= promised(QUICK.alpha, 300)
+    assert share(findings, PASS) <= promised(QUICK.alpha, 200)
+    assert share(findings, FAIL) <= promised(QUICK.alpha, 200)
 
 
 @pytest.mark.parametrize("weather", [QUIET, HOGS], ids=["quiet", "hogs"])
@@ -107,15 +107,15 @@ def test_without_the_guard_the_layout_of_a_few_processes_is_taken_for_a_speedup(
     """So that the test of the limit is known to be able to fail."""
     findings = found(2.0, ">=", 2.0, QUIET, UNGUARDED, 300, call=0.004)
 
-    assert share(findings, PASS) > 0.05
-    assert share(findings, FAIL) > 0.05
+    assert share(findings, PASS) > promised(QUICK.alpha, 300)
+    assert share(findings, FAIL) > promised(QUICK.alpha, 300)
 
 
 def test_without_layouts_the_rounds_alone_keep_the_error_rate_however_often_they_are_looked_at():
-    findings = found(1.0, ">=", 1.0, NO_LAYOUT, UNGUARDED, 600)
+    findings = found(1.0, ">=", 1.0, NO_LAYOUT, UNGUARDED, 400)
 
-    assert share(findings, PASS) <= promised(QUICK.alpha, 600)
-    assert share(findings, FAIL) <= promised(QUICK.alpha, 600)
+    assert share(findings, PASS) <= promised(QUICK.alpha, 400)
+    assert share(findings, FAIL) <= promised(QUICK.alpha, 400)
 
 
 def test_a_sign_test_of_fixed_size_looked_at_after_every_cycle_breaks_the_error_rate():
@@ -169,21 +169,27 @@ def test_identical_code_is_proven_to_be_at_most_5_percent_faster(weather):
     ("true", "limit"), [(1.0, 1.05), (1.0, 0.95), (2.2, 2.0), (1.8, 2.0), (1.0, 2.0)], ids=lambda value: f"{value:g}"
 )
 def test_clear_cases_take_few_rounds_on_a_quiet_machine(true, limit):
-    rounds = [finding.samples for finding in found(true, ">=", limit, QUIET, QUICK, 2000)]
+    rounds = [finding.samples for finding in found(true, ">=", limit, QUIET, QUICK, 1000)]
 
     assert statistics.median(rounds) <= 45
     assert np.quantile(rounds, 0.99) <= 150
 
 
-@pytest.mark.parametrize(("pairs", "rounds"), [(1, 9), (2, 10), (3, 9), (5, 10)])
+@pytest.mark.parametrize(("pairs", "rounds"), [(1, 11), (2, 12), (3, 12), (5, 15)])
 @pytest.mark.parametrize(("limit", "outcome"), [(1000.0, FAIL), (0.001, PASS)], ids=["impossible", "trivial"])
-def test_what_every_round_agrees_on_is_decided_by_the_first_cycle_of_at_least_nine_rounds(
+def test_what_every_round_agrees_on_is_decided_by_the_first_cycle_of_at_least_eleven_rounds(
     limit, outcome, pairs, rounds
 ):
     finding = speedup(Turns(2.0, limit, HOGS, pairs=pairs), ">=", limit, QUICK)
 
     assert finding.outcome is outcome
     assert finding.samples == rounds
+
+
+def test_two_sides_that_do_nearly_the_same_take_nine_rounds_at_least():
+    """Theirs are taken once; other rounds may be taken a second time, and each time has half of the error rate."""
+    assert speedup(Told(0.5), ">=", 1.0, QUICK).samples == 9
+    assert speedup(Told(0.5), ">=", 0.5, QUICK).samples == 12
 
 
 def test_a_decided_comparison_stops_at_once_and_spends_no_more_of_the_budget():
@@ -225,6 +231,14 @@ def test_each_pair_of_processes_gives_the_same_number_of_rounds():
     assert asked == [0, 1, 2] * 10
 
 
+@pytest.mark.parametrize("odd", [-0.1, 0.0])
+def test_one_odd_pair_of_processes_does_not_decide_and_is_not_outvoted(odd):
+    finding = speedup(Told(0.1, 0.1, odd, pairs=3), ">=", 1.0, dataclasses.replace(QUICK, budget=3.0))
+
+    assert finding.outcome is INCONCLUSIVE
+    assert finding.notes == ["the pairs of processes lie on both sides of the limit: one of them is odd; run it again"]
+
+
 def test_rounds_exactly_at_the_limit_count_for_neither_side():
     finding = speedup(Told(0.0), ">=", 1.0, dataclasses.replace(UNGUARDED, budget=1.0))
 
@@ -249,7 +263,7 @@ def test_a_truth_within_the_guard_is_promised_no_number_of_rounds():
 
 @pytest.mark.parametrize("sign", [1, -1])
 def test_a_spent_budget_names_the_rounds_that_would_decide_and_they_do(sign):
-    pattern = [sign * difference for difference in (0.1, 0.1, -0.1)]
+    pattern = [sign * difference for difference in (0.1, 0.1, -0.1, 0.1)]
 
     finding = speedup(Told(*pattern), ">=", 1.0, dataclasses.replace(QUICK, budget=0.3))
 
