@@ -23,7 +23,7 @@ from pytest_edgeai.records import (
     VariantResult,
 )
 from pytest_edgeai.registry import Registry
-from pytest_edgeai.settings import Settings
+from pytest_edgeai.settings import PATHS, Settings
 
 
 class _Findings:
@@ -65,8 +65,9 @@ class _Findings:
             msgspec.structs.replace(v, figures=self.figures.get(v.name, {}), placement=self.placements.get(v.name, {}))
             for v in known
         )
+        model = msgspec.structs.replace(header.model, path=_from_here(header.model.path))
         return msgspec.structs.replace(
-            header, variants=tuple(variants), choice=self.choice, measurements=tuple(self.measurements)
+            header, model=model, variants=tuple(variants), choice=self.choice, measurements=tuple(self.measurements)
         )
 
 
@@ -101,7 +102,7 @@ def gather(
         device=device,
         standing=standing,
         versions=_versions(registry_),
-        settings={name: getattr(settings, name) for name in settings.__slots__},
+        settings={name: _portable(name, getattr(settings, name)) for name in settings.__slots__},
         models=tuple(found.result(found.header, target) for found in models.values() if found.header is not None),
         gates=tuple(gates),
     )
@@ -110,6 +111,15 @@ def gather(
 def selected(folder: Path) -> int:
     """How many tests that are expected to decide gates were selected."""
     return max((fact for kind, _, fact in read(folder) if kind == "selected"), default=0)
+
+
+def _portable(name: str, value: Any) -> Any:
+    return _from_here(value) if name in PATHS and value else value
+
+
+def _from_here(path: str) -> str:
+    """Relative to the working folder where it lies there: a report that is passed on should not tell of somebody's folders."""
+    return Path(path).relative_to(Path.cwd()).as_posix() if Path(path).is_relative_to(Path.cwd()) else path
 
 
 def _versions(found: Registry) -> dict[str, str]:
