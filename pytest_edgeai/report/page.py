@@ -23,7 +23,7 @@ from pytest_edgeai.records import (
 )
 from pytest_edgeai.report.advice import ORDER, Advice, advise, counts
 from pytest_edgeai.report.charts import SERIES, SYMBOLS, Chart, charts, fronts
-from pytest_edgeai.report.figures import bare_interval, figure, interval_name, shown, span, uncertain
+from pytest_edgeai.report.figures import bare_interval, figure, interval, interval_name, shown, span, uncertain
 from pytest_edgeai.report.text import cause, plain
 from pytest_edgeai.units import show
 
@@ -290,7 +290,7 @@ def _tiles(model: ModelResult) -> tuple[Tile, ...]:
         if found is None:
             continue
         against = figure(baseline, name) if baseline is not None and name != "speedup" else None
-        details = [interval_name(found)] if uncertain(found) else []
+        details = [interval(found)] if uncertain(found) else []
         details += [f"baseline {_shown(against)}"] if against is not None else []
         tiles.append(Tile(title, _shown(found), tuple(details)))
     return tuple(tiles)

@@ -356,3 +356,9 @@ def test_the_source_escapes_what_the_text_shows():
 
     assert html.escape("<script>alert(1)</script>", quote=False) in source
     assert "<script>alert" not in source
+
+
+def test_the_first_screen_has_the_intervals_of_the_choice_in_numbers(one):
+    summary = one.text[: one.text.index("Trade-offs", one.text.index("Speed-up"))]
+
+    assert "2.73 … 2.85x" in summary
