@@ -13,7 +13,7 @@ import msgspec
 from pytest_edgeai.errors import Undecided
 from pytest_edgeai.units import show
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of what is written to disk; part of every cache key and of ``results.json``."""
 
 ModelKind = Literal["onnx"]
@@ -73,9 +73,12 @@ class Limits(Record, frozen=True, kw_only=True):
     """The least speed-up over the baseline."""
     memory: float = 0.5
     """The largest share of the baseline's own footprint."""
-    package_bytes: int | None = None
+    package: int | None = None
+    """Bytes of the artifact at most."""
     memory_bytes: int | None = None
+    """Of the process' peak at most."""
     power_watts: float | None = None
+    """While calls are made, at most."""
     offline: bool = False
     """The device has no network when it runs."""
 
@@ -180,6 +183,14 @@ class Recipe(Record, frozen=True, kw_only=True):
     needs: tuple[str, ...] = ()
     """Instruction-set extensions of which one must be there for this recipe to be fast; empty: any CPU will do."""
 
+    tuning: dict[str, str | int] = {}
+    """Acceleration options that the user asked for by name."""
+
+    @property
+    def batch(self) -> int:
+        """Items that its variant takes in a call."""
+        return int(self.tuning.get("batch", 1))
+
     @property
     def name(self) -> str:
         """``onnxruntime-int8-static``."""
@@ -244,7 +255,7 @@ class Measurement(Record, frozen=True, kw_only=True):
     metric: str
     unit: str
     plan: str
-    """How it was sampled: ``turns``, ``solo``, ``process`` or ``items``."""
+    """How it was sampled: ``turns``, ``solo``, ``blocks`` or ``process``."""
     phase: str
     """``screening`` or ``gate``."""
     samples: dict[str, list[float]]

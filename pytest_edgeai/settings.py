@@ -35,6 +35,11 @@ class Settings:
     stand_in: bool = _option(
         False, "Let this device stand in for the target's when it runs the same instruction set; verdicts say so."
     )
+    limit: str | None = _option(
+        None,
+        "Limits in place of the target's own: 'package=20MB memory=256MB power=5W accuracy=0.99 speedup=1.5 footprint=0.6'.",
+        "LIMITS",
+    )
     release: str | None = _option(None, "Name of the release that is judged.", "NAME")
     report: str = _option("reports/latest", "Folder for index.html and results.json.", "DIR")
     cache: str | None = _option(None, "Folder that keeps variants (default: the user's cache folder).", "DIR")

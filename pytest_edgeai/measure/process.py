@@ -82,10 +82,10 @@ _NO_ENGINE: Final = re.compile(
 class Worker:
     """One worker process; a context manager that leaves nothing behind.
 
-    ``subject`` names in errors what the worker is for.
+    ``subject`` names in errors what the worker is for; ``offline``: take the network away from it, where the system allows that.
     """
 
-    def __init__(self, subject: str) -> None:
+    def __init__(self, subject: str, *, offline: bool = False) -> None:
         self.subject = subject
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the worker
         # A folder of its own to stand in: engines drop files where they run.
@@ -101,7 +101,8 @@ class Worker:
             startup = subprocess.STARTUPINFO(lpAttributeList={"handle_list": [handle]})
             inherit = {"startupinfo": startup, "creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
         self._process = subprocess.Popen(  # noqa: S603 - our own module
-            [sys.executable, "-P", "-m", "pytest_edgeai.measure.worker", str(handle), str(os.getpid())],
+            [sys.executable, "-P", "-m", "pytest_edgeai.measure.worker", str(handle), str(os.getpid())]
+            + (["offline"] if offline else []),
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=self._log,
