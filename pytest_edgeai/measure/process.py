@@ -91,6 +91,7 @@ class Worker:
         # A folder of its own to stand in: engines drop files where they run.
         self._home = Path(tempfile.mkdtemp(prefix="pytest-edgeai-worker-"))
         self._connection, theirs = Pipe()
+        self._wait = channel.waiter(self._connection)
         if sys.platform != "win32":
             with socket.socket(fileno=os.dup(self._connection.fileno())) as ours:
                 ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", STALL, 0))
@@ -119,7 +120,7 @@ class Worker:
         try:
             channel.send(self._connection, {"do": operation, **arguments})
             deadline = time.monotonic() + timeout
-            while not self._connection.poll(min(_SLICE, max(0.0, deadline - time.monotonic()))):
+            while not self._wait(min(_SLICE, max(0.0, deadline - time.monotonic()))):
                 if time.monotonic() >= deadline:
                     raise self._failed(phase, self._stop_hanging(timeout))
                 self._limit_log(phase)
