@@ -126,7 +126,7 @@ class Bench:
     def score(self, inputs: str, outputs: str, batched: list[str]) -> dict[str, Any]:
         """Outputs for every item of ``inputs``, stacked, into the ``.npz`` file ``outputs``; says which items were not finite.
 
-        ``batched``: outputs whose first axis is the batch, which has one item; the others are kept whole.
+        ``batched``: outputs whose first axis is the batch, which is cut where it has one item; the others are kept whole.
         """
         runner = self._loaded()
         rows: dict[str, list[NDArray[Any]]] = {}
@@ -136,7 +136,9 @@ class Bench:
             if arrays.not_finite(answer) is not None:
                 spoilt.append(index)
             for name, array in answer.items():
-                rows.setdefault(name, []).append(np.array(array[0] if name in batched else array))
+                rows.setdefault(name, []).append(
+                    np.array(array[0] if name in batched and array.shape[:1] == (1,) else array)
+                )
         for name, row in rows.items():
             shapes = sorted({array.shape for array in row})
             if len(shapes) > 1:
