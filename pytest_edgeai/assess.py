@@ -49,6 +49,7 @@ _WORKERS: Final = {
     "RNN": _RECURRENT,
 }
 """Operators that do the work, by what people call them."""
+_TREES: Final = frozenset({"TreeEnsemble", "TreeEnsembleClassifier", "TreeEnsembleRegressor"})
 _UNCOUNTED: Final = frozenset(
     {
         "LSTM",
@@ -328,6 +329,11 @@ def _signature(model: "ModelProto", path: str) -> tuple[tuple[TensorSpec, ...], 
     constants = {tensor.name for tensor in model.graph.initializer}
     constants |= {sparse.values.name for sparse in model.graph.sparse_initializer}
     inputs = tuple(_spec(value, path, "input") for value in model.graph.input if value.name not in constants)
+    if any(node.op_type == "ZipMap" for node in model.graph.node):
+        raise ModelError(
+            f"{path} gives its probabilities as a list of dictionaries (ZipMap), and only dense tensors can be measured. "
+            "Convert it again with options={'zipmap': False}."
+        )
     outputs = tuple(_spec(value, path, "output") for value in model.graph.output)
     if not inputs or not outputs:
         raise ModelError(f"{path} has no {'outputs' if inputs else 'inputs'}, so there is nothing to measure.")
@@ -342,6 +348,9 @@ def _spec(value: "ValueInfoProto", path: str, role: str) -> TensorSpec:
         raise ModelError(f"{what} {name}, and only dense tensors can be measured. Export the model with tensors alone.")
     tensor = value.type.tensor_type
     dtype = _dtype(tensor.elem_type)
+    if dtype == "string":
+        instead = "make numbers of the texts before the model" if role == "input" else "train it with numbered classes"
+        raise ModelError(f"{what} of text, and only numbers can be measured. Export the model without it: {instead}.")
     if dtype not in _NUMPY:
         raise ModelError(f"{what} of {dtype}, which is no numeric numpy dtype. Export the model with numeric {role}s.")
     if not tensor.HasField("shape"):
@@ -350,14 +359,17 @@ def _spec(value: "ValueInfoProto", path: str, role: str) -> TensorSpec:
                 f"{what} of unknown rank, so nothing can be fed to it. Export the model with the input's rank."
             )
         return TensorSpec(name=_text(value.name), dtype=dtype, shape=("...",))
-    # Exporters write an axis of any size as a name, as nothing, or as -1 or 0.
+    # Exporters write an axis of any size as a name, as a name that means nothing, as nothing, or as -1 or 0.
+    names = [_text(dim.dim_param) for dim in tensor.shape.dim]
     shape = tuple(
-        dim.dim_value if dim.dim_value > 0 else _text(dim.dim_param) or f"{_text(value.name)}:{axis}"
-        for axis, dim in enumerate(tensor.shape.dim)
+        dim.dim_value if dim.dim_value > 0 else f"{_text(value.name)}:{axis}" if name in _NAMELESS else name
+        for axis, (dim, name) in enumerate(zip(tensor.shape.dim, names, strict=True))
     )
     return TensorSpec(name=_text(value.name), dtype=dtype, shape=shape)
 
 
+_NAMELESS: Final = ("", "?", "None", "-1")
+"""What exporters call an axis that has no name; two such axes are not the same one."""
 _NUMPY: Final = frozenset(
     {"bool", "float16", "float32", "float64", "complex64", "complex128"}
     | {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}
@@ -596,7 +608,13 @@ def _architecture(ops: Mapping[str, int], work: _Work) -> str:
     attends |= "Softmax" in ops and work.shares.get(_ATTENTION, _Share()).count >= 2
     if attends and convolutional < 0.5:
         return "transformer"
-    return "convolutional" if _CONVOLUTION in work.shares else "dense"
+    if _CONVOLUTION in work.shares:
+        return "convolutional"
+    return "trees" if not work.shares and _trees(ops) else "dense"
+
+
+def _trees(ops: Mapping[str, int]) -> bool:
+    return any(name.rpartition(".")[2] in _TREES for name in ops)
 
 
 def _precisions(ops: Mapping[str, int], weights: list[_Weight], work: _Work) -> dict[str, Quantizable]:
@@ -605,6 +623,11 @@ def _precisions(ops: Mapping[str, int], weights: list[_Weight], work: _Work) -> 
     if quantized:
         name, count = max(quantized.items(), key=lambda entry: entry[1])
         reason = f"the model is already quantized (it has {count} {name} nodes); start from the one in float32"
+        return dict.fromkeys(names, Quantizable(possible=False, reason=reason))
+    if not work.shares and _trees(ops):
+        reason = (
+            "it is an ensemble of trees: it compares numbers and multiplies none, so a smaller precision saves nothing"
+        )
         return dict.fromkeys(names, Quantizable(possible=False, reason=reason))
     sizes = _bytes_by_dtype(weights)
     main = next(iter(sizes), "")

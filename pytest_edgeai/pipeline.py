@@ -15,7 +15,7 @@ import functools
 import math
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,9 +28,19 @@ from pytest_edgeai import assess as assessing
 from pytest_edgeai import build as building
 from pytest_edgeai import device as devices
 from pytest_edgeai import registry, scoring, screening, strategy
-from pytest_edgeai.dataset import CALIBRATION, CONFIRMATION, EVALUATION, SELECTION, Dataset, ItemFiles
+from pytest_edgeai.dataset import (
+    CALIBRATION,
+    CONFIRMATION,
+    EVALUATION,
+    SELECTION,
+    Dataset,
+    ItemFiles,
+    batched_outputs,
+    given_sizes,
+    sizes_without_data,
+)
 from pytest_edgeai.dataset import read as read_dataset
-from pytest_edgeai.errors import DatasetError, EdgeError, ModelError, UnsupportedError, UsageError
+from pytest_edgeai.errors import DatasetError, EdgeError, ModelError, UnsupportedError, UsageError, WorkerError
 from pytest_edgeai.evaluation import Evaluation
 from pytest_edgeai.journal import Journal
 from pytest_edgeai.judge import claims, comparisons, figures, quantities
@@ -246,7 +256,21 @@ class Study:
     def dataset(self) -> Dataset | None:
         """The items. Raises DatasetError."""
         path = self.declaration.dataset
-        return read_dataset(path, self.assessment) if path else None
+        return read_dataset(path, self.assessment, self._given_sizes) if path else None
+
+    @functools.cached_property
+    def _given_sizes(self) -> dict[str, int]:
+        """Dynamic axis -> size, as the user said. Raises UsageError."""
+        return given_sizes(self.run.settings.shape, self.assessment)
+
+    @functools.cached_property
+    def _rule(self) -> scoring.Rule | None:
+        """How items are scored; ``None`` without data. Raises UsageError."""
+        data, outputs = self.dataset, self.assessment.outputs
+        if data is None:
+            return None
+        score, batched = self.declaration.score, self._batched_outputs
+        return scoring.rule(score, outputs, data.labels, batched=batched, sizes=data.sizes)
 
     # 2. What to make of it: plan --------------------------------------------------------------------------------------------
 
@@ -317,7 +341,12 @@ class Study:
             calibration=self._items.part(CALIBRATION) if data is not None else None,
             calibration_digest=data.digest(data.indexes(CALIBRATION)) if data is not None else "",
         )
-        return building.build(ingredients, self.run.cache, run_task, self.run.lock.building, self.run.say)
+        try:
+            return building.build(ingredients, self.run.cache, run_task, self.run.lock.building, self.run.say)
+        except EdgeError as error:
+            if self.dataset is None and recipe == self.plan.baseline:
+                raise _with_sizes(error, sizes_without_data(self.assessment, self._given_sizes)) from error
+            raise
 
     # 4. Measuring it: samples -----------------------------------------------------------------------------------------------
 
@@ -345,8 +374,9 @@ class Study:
 
     @functools.cached_property
     def _evaluation(self) -> Evaluation:
-        data = self._data()
-        return Evaluation(data, self._items, self.declaration.score, self.plan.baseline.name, self._answer)
+        data, rule = self._data(), self._rule
+        assert rule is not None
+        return Evaluation(data, self._items, rule, self.plan.baseline.name, self._answer)
 
     def _answer(self, name: str, items: Path, outputs: Path) -> list[int]:
         self.run.say(f"scoring {name}")
@@ -355,9 +385,8 @@ class Study:
 
     @functools.cached_property
     def _batched_outputs(self) -> list[str]:
-        """Outputs whose first axis is the inputs' first axis, or of length 1 as they are fed."""
-        batch = {1, *(spec.shape[0] for spec in self.assessment.inputs if spec.shape)}
-        return [spec.name for spec in self.assessment.outputs if spec.shape and spec.shape[0] in batch]
+        """Outputs whose first axis is the batch."""
+        return batched_outputs(self.assessment, self._data())
 
     def scores(self, name: str, part: str) -> NDArray[np.float64]:
         """One score an item of a part of the dataset, in its order. Raises EdgeError."""
@@ -583,7 +612,7 @@ class Study:
 
     @functools.cached_property
     def _items(self) -> ItemFiles:
-        return ItemFiles(_made(self._folder / "items"), self.dataset, self.assessment)
+        return ItemFiles(_made(self._folder / "items"), self.dataset, self.assessment, self._given_sizes)
 
     def _data(self) -> Dataset:
         if self.dataset is None:
@@ -630,7 +659,7 @@ class Study:
         data = self.dataset
         return ModelResult(
             model=self.model,
-            score=scoring.title(self.declaration.score, labelled=data.labels is not None) if data is not None else "",
+            score=self._rule.title if self._rule is not None else "",
             items={name: len(indexes) for name, indexes in data.parts.items()} if data is not None else {},
             assessment=self.assessment,
             refusals=plan.refusals,
@@ -638,6 +667,15 @@ class Study:
             choice=None,
             measurements=(),
         )
+
+
+def _with_sizes(error: EdgeError, sizes: Mapping[str, int]) -> EdgeError:
+    """The error of a call with made-up inputs, which may be their fault."""
+    told = ", ".join(f"{axis}={size}" for axis, size in sizes.items())
+    hint = f"Its inputs were made up{f' ({told}); choose other sizes with --edge-shape, or' if told else ':'} give a dataset with --edge-dataset."
+    if isinstance(error, WorkerError):
+        return WorkerError(error.subject, error.phase, f"{error.cause.rstrip('.')}. {hint.rstrip('.')}", error.log)
+    return type(error)(f"{error} {hint}")
 
 
 def _told(action: Callable[[str], object], name: str) -> None:

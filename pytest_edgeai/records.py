@@ -5,8 +5,9 @@ Units are base units (seconds, bytes, ratios) unless a field says otherwise. Dig
 
 import enum
 import hashlib
+import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -152,7 +153,7 @@ class Assessment(Record, frozen=True, kw_only=True):
     macs: int | None
     """Multiply-accumulates a call at batch 1, of convolutions and matrix products; ``None`` where shapes are not known."""
     architecture: str
-    """``convolutional``, ``transformer``, ``recurrent`` or ``dense``."""
+    """``convolutional``, ``transformer``, ``recurrent``, ``trees`` or ``dense``."""
     ops: dict[str, int]
     """Operator type -> how many, most frequent first."""
     inputs: tuple[TensorSpec, ...]
@@ -167,6 +168,49 @@ class Assessment(Record, frozen=True, kw_only=True):
     def dynamic_axes(self) -> tuple[str, ...]:
         """Names of the axes without a fixed size, in the order of the inputs."""
         return tuple(dict.fromkeys(axis for spec in self.inputs for axis in spec.shape if isinstance(axis, str)))
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """What the inputs are (:func:`modality`), each once, in their order: ``("image", "text")`` is a multi-modal model.
+
+        Numbers alone stand beside what has a modality (a threshold, an image's size): they count where there is nothing else, or where
+        they are a row of two or more real numbers.
+        """
+        found = [(modality(spec), spec) for spec in self.inputs]
+        main = [kind for kind, spec in found if kind and (kind != "tabular" or _row(spec))]
+        return tuple(dict.fromkeys(main or [kind for kind, _ in found if kind] or ["tabular"]))
+
+
+_BY_NAME: Final = (
+    ("", re.compile(r"mask|past|cache|position|token_type|segment|len|state|(^|_)[hc]_?[0n]?$")),
+    ("audio", re.compile(r"audio|wav|speech|mel|spectro|fbank|input_values|input_features|sound")),
+    ("video", re.compile(r"video|clip_frames")),
+    ("image", re.compile(r"image|img|pixel|photo|picture|rgb")),
+    ("text", re.compile(r"input_ids|token|text|word|prompt|sentence")),
+)
+"""Modality -> what the names of its inputs say; the first that fits. Those without one belong to other inputs: masks, positions, states."""
+
+
+def modality(spec: TensorSpec) -> str:
+    """What an input is: ``image``, ``video``, ``audio``, ``text``, ``sequence``, ``tabular``; empty for what belongs to another input.
+
+    By its name where it tells. Else by its shape: rank 5 is a video, rank 4 an image; real numbers of rank 3 are a sequence of vectors; whole numbers
+    of rank 2 with a dynamic second axis are the tokens of a text; everything else is tabular.
+    """
+    name, rank = spec.name.lower(), len(spec.shape)
+    for kind, pattern in _BY_NAME:
+        if pattern.search(name):
+            return kind
+    if rank >= 4:
+        return "video" if rank == 5 else "image"
+    if "float" in spec.dtype:
+        return "sequence" if rank == 3 else "tabular"
+    return "text" if "int" in spec.dtype and rank == 2 and isinstance(spec.shape[1], str) else "tabular"
+
+
+def _row(spec: TensorSpec) -> bool:
+    """Whether it is a row of a table rather than a number or two beside something else."""
+    return "float" in spec.dtype and len(spec.shape) == 2 and spec.shape[1] != 1
 
 
 class Recipe(Record, frozen=True, kw_only=True):

@@ -22,8 +22,17 @@ class Settings:
     dataset: str | None = _option(
         None, "Items to calibrate with and to score: an .npz file, one array per model input, and 'labels'.", "FILE"
     )
+    shape: str | None = _option(
+        None,
+        "Sizes of dynamic axes where there is no dataset: seq=128,height=224; an axis without a name is INPUT:AXIS, as image:2=224 "
+        "(default: batch 1, sequence 16, height and width 64).",
+        "AXIS=SIZE,...",
+    )
     score: str = _option(
-        "top1", "How an item is scored: top1, top5, cosine, or module:function of (outputs, label).", "NAME"
+        "auto",
+        "How an item is scored: top1, top5, cosine, r2, or module:function of (outputs, label); 'auto' is top1 for classes, r2 for one "
+        "number, else cosine.",
+        "NAME",
     )
     recipe: str | None = _option(None, "Only variants whose name matches this glob.", "GLOB")
     plan: bool = _option(

@@ -152,7 +152,7 @@ class Bench:
     def score(self, inputs: str, outputs: str, batched: list[str]) -> dict[str, Any]:
         """Outputs for every item of ``inputs``, stacked, into the ``.npz`` file ``outputs``; says which items were not finite.
 
-        ``batched``: outputs whose first axis is the batch, which has one item; the others are kept whole.
+        ``batched``: outputs whose first axis is the batch, which is cut where it has one item; the others are kept whole.
         """
         runner = self._loaded()
         rows: dict[str, list[NDArray[Any]]] = {}
@@ -160,12 +160,13 @@ class Bench:
         items = arrays.read_items(Path(inputs))
         for first in range(0, len(items), self._batch):
             answer = runner(arrays.stack(_from(items, first, self._batch)))
+            cut = {name for name, array in answer.items() if name in batched and array.shape[:1] == (self._batch,)}
             for place in range(min(self._batch, len(items) - first)):
-                one = {name: array[place : place + 1] if name in batched else array for name, array in answer.items()}
+                one = {name: array[place] if name in cut else array for name, array in answer.items()}
                 if arrays.not_finite(one) is not None:
                     spoilt.append(first + place)
                 for name, array in one.items():
-                    rows.setdefault(name, []).append(np.array(array[0] if name in batched else array))
+                    rows.setdefault(name, []).append(np.array(array))
         for name, row in rows.items():
             shapes = sorted({array.shape for array in row})
             if len(shapes) > 1:
