@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from pytest_edgeai import assess as assessing
 from pytest_edgeai import build as building
 from pytest_edgeai import device as devices
-from pytest_edgeai import registry, scoring, screening, strategy
+from pytest_edgeai import guidance, registry, scoring, screening, strategy
 from pytest_edgeai.dataset import CALIBRATION, CONFIRMATION, EVALUATION, SELECTION, Dataset, ItemFiles
 from pytest_edgeai.dataset import read as read_dataset
 from pytest_edgeai.errors import DatasetError, EdgeError, ModelError, UnsupportedError, UsageError
@@ -104,6 +104,8 @@ class Run:
         self.registry = registry.find(plugins)
         self._detected = devices.detect()
         self.target = self._target(settings.target)
+        self.required = guidance.requirements(settings.require)
+        """Requirements that the user named; UsageError for one that is not known."""
         standing = devices.standing(self._detected, self.target)
         self._may_stand_in = standing == "stand-in"
         self.standing = "foreign" if self._may_stand_in and not settings.stand_in else standing
@@ -260,6 +262,8 @@ class Study:
             self.run.device,
             self.model.name,
             len(self.dataset.indexes(CALIBRATION)) if self.dataset is not None else 0,
+            self.run.settings.prefer_route,
+            self.run.required,
         )
         self._note("study", self._header(plan))
         return plan
@@ -357,10 +361,7 @@ class Study:
     def choice(self) -> Choice:
         """The recommended variant: screened once in a run, on selection items and samples of its own."""
         if not self.plan.offers:
-            raise UsageError(
-                f"No recipe is offered for {self.model.name} on {self.run.target.name}: "
-                + "; ".join(r.reason for r in self.plan.refusals)
-            )
+            raise UnsupportedError(strategy.nothing(self.plan))
         names = [offer.recipe.name for offer in self.plan.offers]
         for name in [self.plan.baseline.name, *names]:
             _told(self.variant, name)  # building needs the lock in its other mode
@@ -376,7 +377,7 @@ class Study:
             told = "; ".join(str(self._built[name]) for name in names if isinstance(self._built.get(name), EdgeError))
             raise ModelError(f"No variant of {self.model.name} could be measured: {told}")
         recipes = [offer.recipe for offer in self.plan.offers]
-        choice = strategy.choose(screened, recipes, baseline, self.run.target)
+        choice = strategy.choose(screened, recipes, baseline, self.run.target, self.plan.preferences)
         self._note("choice", choice)
         return choice
 

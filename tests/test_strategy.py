@@ -140,7 +140,7 @@ def test_without_onnx_runtime_the_most_preferred_framework_that_has_one_is_the_b
 
 
 def test_no_baseline_is_a_usage_error():
-    with pytest.raises(UsageError, match="No framework runs an unoptimized onnx model"):
+    with pytest.raises(UsageError, match="No framework that is installed runs an unoptimized onnx model"):
         strategy.baseline_of([Engine("mid")], target(), "onnx")
 
 
