@@ -134,14 +134,7 @@ class Run:
     @functools.cached_property
     def cache(self) -> building.Cache:
         """Variants on disk."""
-        import platformdirs
-
-        root = (
-            Path(self.settings.cache)
-            if self.settings.cache
-            else Path(platformdirs.user_cache_dir("pytest-edgeai", appauthor=False))
-        )
-        return building.Cache(root, self.say, fallback=self.folder / "cache")
+        return building.Cache(building.cache_root(self.settings.cache), self.say, fallback=self.folder / "cache")
 
     @functools.cached_property
     def lock(self) -> HostLock:
@@ -186,8 +179,7 @@ class Run:
     def _target(self, name: str) -> Target:
         if name != "auto":
             return self.registry.target(name)
-        fitting = [t for t in self.registry.targets.values() if devices.standing(self._detected, t) == "native"]
-        return max(fitting, key=lambda target: target.specificity)
+        return devices.most_specific(self._detected, self.registry.targets.values())
 
 
 class Study:
