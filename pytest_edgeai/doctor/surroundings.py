@@ -20,7 +20,7 @@ from pytest_edgeai.measure.quiet import Quiet
 from pytest_edgeai.records import Device, Record
 from pytest_edgeai.units import show
 
-_LOOKS, _PAUSE = 50, 0.02
+_LOOKS, _PAUSE = 40, 0.02
 """How often the cores are looked at, and the seconds between two looks."""
 _FREE: Final = 0.9
 """Share of the looks that find the cores free on a machine that is quiet enough."""
@@ -39,17 +39,18 @@ class Check(Record, frozen=True, kw_only=True):
 def look(device: Device, cache: Path, say: Callable[[str], None]) -> list[Check]:
     """Everything, in some two seconds. ``cache``: the folder that variants are kept in."""
     return [
-        *_of_device(device),
+        *of_device(device),
         _of_noise(device.cores),
         _of_cache(cache),
-        _of_lock(say),
+        of_lock(say),
         _of_isolation(),
         _of_clock(),
         of_plugins(importlib.metadata.entry_points(group="pytest11"), os.environ),
     ]
 
 
-def _of_device(device: Device) -> Iterator[Check]:
+def of_device(device: Device) -> Iterator[Check]:
+    """What was detected of the device, and its network."""
     facts = device.environment
     if facts.get("isa") == "not readable":
         yield Check(
@@ -136,10 +137,15 @@ def _of_cache(root: Path) -> Check:
         )
     size = sum(path.stat().st_size for path in root.rglob("*") if path.is_file())
     variants = len(list(root.glob("variants/*/*")))
-    return Check(name="cache", state="ok", text=f"{root} is writable; {variants} variants, {show(size, 'bytes')}")
+    return Check(
+        name="cache",
+        state="ok",
+        text=f"{root} is writable; {variants} variant{'s' * (variants != 1)}, {show(size, 'bytes')}",
+    )
 
 
-def _of_lock(say: Callable[[str], None]) -> Check:
+def of_lock(say: Callable[[str], None]) -> Check:
+    """Whether the host's lock can be used, and whether somebody holds it; it is not waited for."""
     try:
         idle = HostLock(say).idle()
     except (OSError, sqlite3.Error) as error:
@@ -195,6 +201,7 @@ def _of_clock() -> Check:
 
 
 def of_plugins(entries: Iterable[importlib.metadata.EntryPoint], environment: Mapping[str, str]) -> Check:
+    """Whether pytest finds our plugin. ``entries``: of the group ``pytest11``."""
     ours, name = "pytest_edgeai.plugin", "pytest plugin"
     named = {entry.name: entry.value for entry in entries}
     version = importlib.metadata.version("pytest")
