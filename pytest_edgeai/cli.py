@@ -48,7 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.run is None:
             parser.print_help()
             return 0
-        return int(arguments.run(arguments))
+        status = int(arguments.run(arguments))
+        sys.stdout.flush()  # here, where a reader that has gone can be dealt with
     except EdgeError as error:
         _say(str(error))
         return 2
@@ -57,6 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `edgeai ... | head`: nobody reads on
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    return status
 
 
 # Options ---------------------------------------------------------------------------------------------------------------------
@@ -77,17 +79,19 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"pytest-edgeai {_version()}")
     parser.set_defaults(run=None)
     commands = parser.add_subparsers(metavar="COMMAND", parser_class=_Parser)
-    common = _Parser(add_help=False)
-    common.add_argument("--json", action="store_true", help="print one JSON document instead of text")
-    common.add_argument(
+    output = _Parser(add_help=False)
+    output.add_argument("--json", action="store_true", help="print one JSON document instead of text")
+    here = _Parser(add_help=False)
+    here.add_argument(
         "--plugin", action="append", default=[], metavar="MODULE", help="a plugin module, as a conftest would name it"
     )
-    cache = _Parser(add_help=False)
-    cache.add_argument("--cache", metavar="DIR", help="folder that keeps variants (default: the user's cache folder)")
+    here.add_argument(
+        "--cache", type=_path, metavar="DIR", help="folder that keeps variants (default: the user's cache folder)"
+    )
 
     doctor = commands.add_parser(
         "doctor",
-        parents=[common, cache],
+        parents=[output, here],
         help="this device, which frameworks really run on it, and what mends the others",
     )
     doctor.add_argument("--target", default="auto", metavar="NAME", help="whose recipes are tried (default: auto)")
@@ -96,20 +100,22 @@ def _parser() -> argparse.ArgumentParser:
     )
     doctor.set_defaults(run=_doctor)
 
-    assess = commands.add_parser("assess", parents=[common], help="what is known of a model before it is optimized")
+    assess = commands.add_parser("assess", parents=[output], help="what is known of a model before it is optimized")
     assess.add_argument("model", metavar="MODEL", help="an .onnx file")
     assess.set_defaults(run=_assess)
 
     recommend = commands.add_parser(
         "recommend",
-        parents=[common, cache],
+        parents=[output, here],
         help="frameworks in order of preference, what would be built and why, and what is refused and why",
     )
     recommend.add_argument("model", metavar="MODEL", help="an .onnx file")
     recommend.add_argument(
         "--target", default="auto", metavar="NAME", help="hardware that is deployed to (default: auto)"
     )
-    recommend.add_argument("--dataset", metavar="FILE", help="items to calibrate with and to score, an .npz file")
+    recommend.add_argument(
+        "--dataset", type=Path, metavar="FILE", help="items to calibrate with and to score, an .npz file"
+    )
     recommend.add_argument(
         "--prefer-route", default="target", metavar="ROUTE", help="rapid or production (default: target)"
     )
@@ -119,6 +125,10 @@ def _parser() -> argparse.ArgumentParser:
     recommend.add_argument("--stand-in", action="store_true", help="let this device stand in for the target's")
     recommend.set_defaults(run=_recommend)
     return parser
+
+
+def _path(text: str) -> str:
+    return str(Path(text).absolute())
 
 
 def _seconds(text: str) -> float:
@@ -143,7 +153,8 @@ def _doctor(arguments: argparse.Namespace) -> int:
     auto = arguments.target == "auto"
     target = device.most_specific(here, found.targets.values()) if auto else found.target(arguments.target)
     cache = build.cache_root(arguments.cache)
-    seen = checkup.check_up(found, here, target, cache, run_task, _say, arguments.timeout)
+    progress = _say if sys.stderr.isatty() else _keep_quiet
+    seen = checkup.check_up(found, here, target, cache, run_task, _say, progress, arguments.timeout)
     _print(seen, arguments, _doctor_rows)
     return 0 if seen.works else 1
 
@@ -174,10 +185,9 @@ def _recommend(arguments: argparse.Namespace) -> int:
         stand_in=arguments.stand_in,
         cache=arguments.cache,
     )
-    dataset = Path(arguments.dataset) if arguments.dataset else None
     with tempfile.TemporaryDirectory(prefix="pytest-edgeai-") as folder:
         run = Run(settings, _importable(arguments.plugin), Path(folder), "edgeai", _say)
-        study = run.study(Declaration(Path(arguments.model), dataset, settings.score))
+        study = run.study(Declaration(Path(arguments.model), arguments.dataset, settings.score))
         plan = study.plan
         advice = {
             "schema": SCHEMA,
@@ -413,12 +423,14 @@ def _laid_out(rows: list[Row], width: int, colored: bool) -> Iterator[str]:
 
 
 def _say(text: str) -> None:
-    """On stderr, a line a line; that a probe goes on is told only where somebody watches."""
     from pytest_edgeai.report.text import plain
 
-    if sys.stderr.isatty() or not text.startswith("probing"):
-        for line in f"edgeai: {text}".splitlines():
-            print(_safe(plain(line), sys.stderr), file=sys.stderr)  # noqa: T201 - a command's output
+    for line in f"edgeai: {text}".splitlines():
+        print(_safe(plain(line), sys.stderr), file=sys.stderr)  # noqa: T201 - a command's output
+
+
+def _keep_quiet(text: str) -> None:
+    """Nobody watches."""
 
 
 def _safe(line: str, stream: TextIO) -> str:

@@ -46,14 +46,16 @@ def check_up(
     cache: Path,
     task: Task,
     say: Callable[[str], None],
+    progress: Callable[[str], None],
     timeout: float = TIMEOUT,
 ) -> CheckUp:
-    """Look at everything. ``target``: whose recipes are tried; ``task``: runs a probe in a worker; ``say`` is told of long work."""
+    """Look at everything. ``target``: whose recipes are tried; ``task``: runs a probe in a worker; ``say`` is told when somebody else
+    must be waited for, ``progress`` of every framework that is probed."""
     checks = tuple(look(device, cache, say))  # before the probes, which are noise themselves
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(OSError, sqlite3.Error):  # a check of its own tells it
             stack.enter_context(HostLock(say).building())
-        engines = tuple(examine(found, device, target, task, say, timeout))
+        engines = tuple(examine(found, device, target, task, progress, timeout))
     return CheckUp(
         schema=SCHEMA,
         tool=importlib.metadata.version("pytest-edgeai"),
