@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from pytest_edgeai import assess as assessing
 from pytest_edgeai import build as building
 from pytest_edgeai import device as devices
-from pytest_edgeai import registry, scoring, screening, strategy
+from pytest_edgeai import guidance, registry, scoring, screening, strategy
 from pytest_edgeai.dataset import (
     CALIBRATION,
     CONFIRMATION,
@@ -113,6 +113,8 @@ class Run:
         self.registry = registry.find(plugins)
         self._detected = devices.detect()
         self.target = self._target(settings.target)
+        self.required = guidance.requirements(settings.require)
+        """Requirements that the user named; UsageError for one that is not known."""
         standing = devices.standing(self._detected, self.target)
         self._may_stand_in = standing == "stand-in"
         self.standing = "foreign" if self._may_stand_in and not settings.stand_in else standing
@@ -141,14 +143,7 @@ class Run:
     @functools.cached_property
     def cache(self) -> building.Cache:
         """Variants on disk."""
-        import platformdirs
-
-        root = (
-            Path(self.settings.cache)
-            if self.settings.cache
-            else Path(platformdirs.user_cache_dir("pytest-edgeai", appauthor=False))
-        )
-        return building.Cache(root, self.say, fallback=self.folder / "cache")
+        return building.Cache(building.cache_root(self.settings.cache), self.say, fallback=self.folder / "cache")
 
     @functools.cached_property
     def lock(self) -> HostLock:
@@ -199,8 +194,7 @@ class Run:
         if name != "auto":
             target = self.registry.target(name)
         else:
-            fitting = [t for t in self.registry.targets.values() if devices.standing(self._detected, t) == "native"]
-            target = max(fitting, key=lambda target: target.specificity)
+            target = devices.most_specific(self._detected, self.registry.targets.values())
         if self.settings.limit is None:
             return target
         return msgspec.structs.replace(target, limits=limits.changed(target.limits, self.settings.limit))
@@ -291,6 +285,8 @@ class Study:
             self.run.device,
             self.model.name,
             len(self.dataset.indexes(CALIBRATION)) if self.dataset is not None else 0,
+            self.run.settings.prefer_route,
+            self.run.required,
         )
         self._note("study", self._header(plan))
         return plan
@@ -406,7 +402,7 @@ class Study:
     def choice(self) -> Choice:
         """The recommended variant: screened once in a run, on selection items and samples of its own."""
         if not self.plan.offers:
-            raise UnsupportedError(self._nothing([f"{r.recipe}: {r.reason}" for r in self.plan.refusals]))
+            raise UnsupportedError(strategy.nothing(self.plan))
         names = [offer.recipe.name for offer in self.plan.offers]
         for name in [self.plan.baseline.name, *names]:
             _told(self.variant, name)  # building needs the lock in its other mode
@@ -423,7 +419,7 @@ class Study:
             refused = all(isinstance(error, UnsupportedError) for error in failures)
             raise (UnsupportedError if refused else ModelError)(self._nothing([str(error) for error in failures]))
         recipes = [offer.recipe for offer in self.plan.offers]
-        choice = strategy.choose(screened, recipes, baseline, self.run.target)
+        choice = strategy.choose(screened, recipes, baseline, self.run.target, self.plan.preferences)
         self._note("choice", choice)
         return choice
 

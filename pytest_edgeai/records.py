@@ -241,11 +241,36 @@ class Recipe(Record, frozen=True, kw_only=True):
         return "-".join(part for part in (self.framework, self.precision, self.method) if part)
 
 
+class Citation(Record, frozen=True, kw_only=True):
+    """A rule that was applied, and what was found that made it apply."""
+
+    rule: str
+    """``platform matrix: Intel CPU/GPU -> OpenVINO, then Olive``."""
+    fact: str
+    """``the target is intel, and this device is of it (GenuineIntel)``."""
+    source: str
+    """Where the rule comes from; ``pytest-edgeai``: our own."""
+
+
+class Preference(Record, frozen=True, kw_only=True):
+    """A framework's place in the order of preference for one model and target, and what gave it that place."""
+
+    framework: str
+    citations: tuple[Citation, ...]
+    """The one that weighs most first."""
+    score: int | None = None
+    """How well it meets the requirements that the user named; ``None`` where none was."""
+    unfit: str = ""
+    """Why it can't take a model of this kind, in one sentence; empty where it can."""
+
+
 class Offer(Record, frozen=True, kw_only=True):
     """A recipe that will be built, and why."""
 
     recipe: Recipe
     reason: str
+    citations: tuple[Citation, ...] = ()
+    """What gave its framework its place."""
 
 
 class Refusal(Record, frozen=True, kw_only=True):
@@ -263,6 +288,8 @@ class Plan(Record, frozen=True, kw_only=True):
     baseline: Recipe
     offers: tuple[Offer, ...]
     refusals: tuple[Refusal, ...]
+    preferences: tuple[Preference, ...] = ()
+    """Frameworks, those without a recipe here included."""
 
 
 class Variant(Record, frozen=True, kw_only=True):

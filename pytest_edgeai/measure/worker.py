@@ -33,6 +33,9 @@ TASKS = {
     "assess": "pytest_edgeai.assess:read_model",
     "build": "pytest_edgeai.build:build_here",
     "devices": "pytest_edgeai.measure.worker:list_devices",
+    "probe-model": "pytest_edgeai.doctor.probe:write_model",
+    "probe-devices": "pytest_edgeai.doctor.probe:list_devices",
+    "probe": "pytest_edgeai.doctor.probe:try_recipe",
 }
 """One-shot tasks by name; each function takes keyword arguments and returns a record or plain data."""
 

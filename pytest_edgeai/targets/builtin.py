@@ -97,15 +97,15 @@ TARGETS: tuple[Target, ...] = (
     Target(
         name="cross",
         title="Any platform",
-        frameworks=("onnxruntime",),
+        frameworks=("onnxruntime", "openvino", "olive"),
         language_frameworks=("llamacpp",),
         specificity=1,
     ),
     Target(
         name="enterprise",
         title="Enterprise deployment",
-        frameworks=("olive", "onnxruntime"),
-        language_frameworks=("olive",),
+        frameworks=("olive", "openvino", "onnxruntime"),
+        language_frameworks=("olive", "openvino"),
         specificity=0,
     ),
     Target(
