@@ -192,7 +192,7 @@ def build(
     cache: Cache,
     task: Task,
     lock: Callable[[], AbstractContextManager[None]],
-    say: Callable[[str], None],
+    working: Callable[[str], AbstractContextManager[object]],
 ) -> tuple[Variant, bool]:
     """The variant, and whether it came from the cache. Raises BuildError or WorkerError."""
     key, recipe, model = ingredients.key, ingredients.recipe, ingredients.model
@@ -203,8 +203,7 @@ def build(
         found = cache.find(key)  # somebody may have built it while we waited
         if found is not None:
             return found, True
-        say(f"building {recipe.name} of {model.name}")
-        with cache.partial() as partial:
+        with working(f"building {recipe.name} of {model.name}"), cache.partial() as partial:
             begin = time.monotonic()
             task(
                 "build",

@@ -62,6 +62,7 @@ from pytest_edgeai.records import (
     Verdict,
     digest_of,
 )
+from pytest_edgeai.progress import Progress
 from pytest_edgeai.settings import Settings
 
 KINDS: dict[str, ModelKind] = {".onnx": "onnx"}
@@ -92,14 +93,15 @@ class Declaration:
 
 
 class Run:
-    """What one invocation shares between its models. ``say`` is told of long work."""
+    """What one invocation shares between its models."""
 
     def __init__(
-        self, settings: Settings, plugins: Iterable[str], folder: Path, who: str, say: Callable[[str], None]
+        self, settings: Settings, plugins: Iterable[str], folder: Path, who: str, progress: Progress
     ) -> None:
         self.settings = settings
         self.folder = folder
-        self.say = say
+        self.say = progress.say
+        self.working = progress.working
         self.journal = Journal(folder, who)
         self.registry = registry.find(plugins)
         self._detected = devices.detect()
@@ -144,7 +146,7 @@ class Run:
     @functools.cached_property
     def lock(self) -> HostLock:
         """This machine's."""
-        return HostLock(self.say)
+        return HostLock(self.working)
 
     def rules(self, rigor: str) -> Rules:
         """Error rates and effort of a comparison."""
@@ -297,7 +299,7 @@ class Study:
             calibration=self._items.part(CALIBRATION) if data is not None else None,
             calibration_digest=data.digest(data.indexes(CALIBRATION)) if data is not None else "",
         )
-        return building.build(ingredients, self.run.cache, run_task, self.run.lock.building, self.run.say)
+        return building.build(ingredients, self.run.cache, run_task, self.run.lock.building, self.run.working)
 
     # 4. Measuring it: samples -----------------------------------------------------------------------------------------------
 
@@ -329,8 +331,7 @@ class Study:
         return Evaluation(data, self._items, self.declaration.score, self.plan.baseline.name, self._answer)
 
     def _answer(self, name: str, items: Path, outputs: Path) -> list[int]:
-        self.run.say(f"scoring {name}")
-        with self.run.lock.building(), Bench(self.variant(name), self._setup) as bench:
+        with self.run.lock.building(), self.run.working(f"scoring {name}"), Bench(self.variant(name), self._setup) as bench:
             return bench.score(items, outputs, self._batched_outputs, timeout=SCORE_TIMEOUT)
 
     @functools.cached_property
@@ -382,18 +383,18 @@ class Study:
 
     def _screen(self, names: Sequence[str]) -> dict[str, dict[str, Figure]]:
         """Variant -> its estimates; without those that fail. The first one is the baseline, which must not."""
+        names = [name for name in names if not isinstance(self._built.get(name), EdgeError) or name == names[0]]
         screened = {}
-        for place, name in enumerate(names):
-            if isinstance(self._built.get(name), EdgeError) and place > 0:
-                continue
-            self.run.say(f"screening {name} ({place + 1} of {len(names)})")
-            try:
-                screened[name] = self._screen_one(name)
-            except EdgeError as error:
-                if place == 0:
-                    raise
-                self._built[name] = error
-                self._note_variant(self._recipe(name), "failed", str(error))
+        with self.run.working("screening", total=len(names)) as step:
+            for name in names:
+                step(name)
+                try:
+                    screened[name] = self._screen_one(name)
+                except EdgeError as error:
+                    if name == names[0]:
+                        raise
+                    self._built[name] = error
+                    self._note_variant(self._recipe(name), "failed", str(error))
         return screened
 
     def _screen_one(self, name: str) -> dict[str, Figure]:
@@ -501,8 +502,7 @@ class Study:
             )
         if family == "speedup" and claim.other:
             raise UnsupportedError("a speed-up is a ratio already: compare it with a number.")
-        self.run.say(f"deciding {claim}")
-        with self.run.lock.measuring():
+        with self.run.lock.measuring(), self.run.working(f"deciding {claim}"):
             if family == "speedup":
                 return self._find_speedup(claim.subject, self.plan.baseline.name, operator, limit, rules)
             if family == "latency" and claim.other:

@@ -64,6 +64,11 @@ def pytest_configure(config: pytest.Config) -> None:
         # Nothing runs, so there is nothing to share out between processes (pytest-xdist reads this after us).
         config.option.dist = "no"
         _register_hooks(config)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    config = session.config
     if config.getoption("edge_target") and not hasattr(config, "workerinput"):
         from pytest_edgeai.plugin.outcomes import usage_errors
 
@@ -74,7 +79,12 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
     """pytest-xdist: tell a worker where the run's facts are gathered."""
-    node.workerinput["edge_folder"] = str(state.run_folder(node.config))
+    from pytest_edgeai.plugin.console import Following
+
+    config, folder = node.config, state.run_folder(node.config)
+    node.workerinput["edge_folder"] = str(folder)
+    if not config.pluginmanager.has_plugin("edgeai-following"):
+        config.pluginmanager.register(Following(config, folder), "edgeai-following")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
