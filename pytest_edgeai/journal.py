@@ -22,7 +22,7 @@ class Journal:
             line = msgspec.json.encode(entry)
         except UnicodeEncodeError:  # a file's name that is not UTF-8
             line = json.dumps(msgspec.to_builtins(entry), ensure_ascii=False).encode("utf-8", "replace")
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self._path.open("ab") as stream:
             stream.write(line + b"\n")
 

@@ -43,6 +43,7 @@ from pytest_edgeai.measure.hostlock import HostLock
 from pytest_edgeai.measure.process import run_task
 from pytest_edgeai.measure.solo import Solo
 from pytest_edgeai.measure.turns import Turns
+from pytest_edgeai.progress import Progress
 from pytest_edgeai.records import (
     SCHEMA,
     Assessment,
@@ -62,7 +63,6 @@ from pytest_edgeai.records import (
     Verdict,
     digest_of,
 )
-from pytest_edgeai.progress import Progress
 from pytest_edgeai.settings import Settings
 
 KINDS: dict[str, ModelKind] = {".onnx": "onnx"}
@@ -95,9 +95,7 @@ class Declaration:
 class Run:
     """What one invocation shares between its models."""
 
-    def __init__(
-        self, settings: Settings, plugins: Iterable[str], folder: Path, who: str, progress: Progress
-    ) -> None:
+    def __init__(self, settings: Settings, plugins: Iterable[str], folder: Path, who: str, progress: Progress) -> None:
         self.settings = settings
         self.folder = folder
         self.say = progress.say
@@ -331,7 +329,11 @@ class Study:
         return Evaluation(data, self._items, self.declaration.score, self.plan.baseline.name, self._answer)
 
     def _answer(self, name: str, items: Path, outputs: Path) -> list[int]:
-        with self.run.lock.building(), self.run.working(f"scoring {name}"), Bench(self.variant(name), self._setup) as bench:
+        with (
+            self.run.lock.building(),
+            self.run.working(f"scoring {name}"),
+            Bench(self.variant(name), self._setup) as bench,
+        ):
             return bench.score(items, outputs, self._batched_outputs, timeout=SCORE_TIMEOUT)
 
     @functools.cached_property
@@ -701,8 +703,11 @@ def _publish(path: Path, data: bytes) -> None:
     """Readers see the whole file or none."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(f".{os.getpid()}")
-    partial.write_bytes(data)
-    partial.replace(path)
+    try:
+        partial.write_bytes(data)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _inverted(found: Finding) -> Finding:

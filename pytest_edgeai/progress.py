@@ -194,7 +194,11 @@ class Progress:
     def _line(self, now: float, so_far: str = "") -> tuple[str, str]:
         work = self._works[-1]
         counted = next((one for one in reversed(self._works) if one.total), work)
-        label = work.label() if counted is work or not counted.place else f"{work.label()} ({counted.place} of {counted.total})"
+        label = (
+            work.label()
+            if counted is work or not counted.place
+            else f"{work.label()} ({counted.place} of {counted.total})"
+        )
         left = counted.left(now)
         about = "" if left is None else f", about {_clock(left)} left"
         return label, f"{_clock(now - (work.stepped or work.begun))}{so_far}{about}"

@@ -3,6 +3,8 @@
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -22,6 +24,7 @@ METHODS = (
     "nothing_built",
     "slow_build",  # two files; long enough to be killed in the middle, unless a file "hurry" lies beside the model
     "chatty",  # prints without end
+    "breeding",  # leaves a process in a session of its own, whose parent is gone, and hangs
 )  # fmt: skip
 
 
@@ -61,6 +64,9 @@ class Fake:
             shutil.copy(model, folder / "model.onnx")
 
     def load(self, recipe, folder, threads):
+        if recipe.method == "breeding" and not self._builds:
+            breed()
+            time.sleep(3600)
         if not self._builds:  # the process that built it only proves that it runs
             misbehave(recipe.method, "load")
         return Runner(recipe.method, folder, threads)
@@ -95,6 +101,11 @@ class Runner:
 
     def placement(self):
         return {"device": "CPU", "precision": "fp32"}
+
+
+def breed() -> None:
+    code = "import os, sys, time; os.fork() and os._exit(0); os.setsid(); time.sleep(3600)"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def misbehave(method: str, phase: str) -> None:

@@ -68,7 +68,9 @@ class Desk:
     def build(
         self, task: Task, ingredients: Ingredients = INGREDIENTS, cache: Cache | None = None
     ) -> tuple[Variant, bool]:
-        return build(ingredients, cache or self.cache(), task, contextlib.nullcontext, Progress(self.said.append).working)
+        return build(
+            ingredients, cache or self.cache(), task, contextlib.nullcontext, Progress(self.said.append).working
+        )
 
     def put(self, task: Task, ingredients: Ingredients = INGREDIENTS) -> Variant:
         """As another process does it, beside whatever this one does."""

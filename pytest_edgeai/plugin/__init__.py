@@ -85,6 +85,7 @@ def pytest_configure_node(node: Any) -> None:
     node.workerinput["edge_folder"] = str(folder)
     if not config.pluginmanager.has_plugin("edgeai-following"):
         config.pluginmanager.register(Following(config, folder), "edgeai-following")
+        _register_termination(config)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -97,11 +98,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     config = session.config
-    if hasattr(config, "workerinput") or not state.run_folder(config).is_dir():
+    if not state.run_folder(config).is_dir():
         return
     from pytest_edgeai.plugin import finish
 
-    results = finish.gather(session)
+    results = finish.finish(session, config.pluginmanager.get_plugin("edgeai-termination"))
     if results is not None:
         config.stash[_RESULTS] = results
 
@@ -118,3 +119,12 @@ def _register_hooks(config: pytest.Config) -> None:
 
     if not config.pluginmanager.is_registered(running):
         config.pluginmanager.register(running, "edgeai-running")
+        _register_termination(config)
+
+
+def _register_termination(config: pytest.Config) -> None:
+    from pytest_edgeai.plugin.termination import Stopping, Termination
+
+    folder = state.run_folder(config)
+    plugin = Stopping(folder) if hasattr(config, "workerinput") else Termination(folder)
+    config.pluginmanager.register(plugin, "edgeai-termination")

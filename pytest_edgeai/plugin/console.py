@@ -6,7 +6,6 @@ reporter nothing is shown.
 """
 
 import contextlib
-import io
 import os
 import sys
 import threading
@@ -156,7 +155,7 @@ def _draws() -> bool:
 def _copy(file: TextIO) -> TextIO:
     """Raises OSError or ValueError for what is no file of the system's."""
     encoding = getattr(file, "encoding", None) or "utf-8"
-    return io.open(os.dup(file.fileno()), "w", encoding=encoding, errors="backslashreplace")  # noqa: SIM115 - closed with pytest
+    return os.fdopen(os.dup(file.fileno()), "w", encoding=encoding, errors="backslashreplace")
 
 
 def _nowhere(text: str) -> None:

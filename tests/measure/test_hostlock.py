@@ -12,8 +12,8 @@ import pytest
 from pytest_edgeai.errors import EdgeError
 from pytest_edgeai.measure import hostlock
 from pytest_edgeai.measure.hostlock import HostLock
-
 from pytest_edgeai.progress import Progress
+
 HOLDER = """
 import sys
 from functools import partial
@@ -201,7 +201,7 @@ def test_without_any_place_for_it_the_error_says_what_to_set(tmp_path: Path, mon
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "file"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
 
-    with pytest.raises(EdgeError, match="There is no folder for the host's lock: .* Let TMPDIR name a folder of your"):
+    with pytest.raises(EdgeError, match=r"There is no folder for the host's lock: .* Let TMPDIR name a folder of your"):
         HostLock(Progress(print).working)
 
 
