@@ -30,6 +30,8 @@ FIRST_DRAW: Final = 0.3
 _BAR: Final = 16
 _ROOMY: Final = 72
 """Columns of a terminal that has room for a bar."""
+_NARROW: Final = 36
+"""Columns of a terminal that has no room for the time left."""
 
 
 @dataclass(slots=True, eq=False)
@@ -75,6 +77,8 @@ class Live:
         columns = self._columns()
         column = self._column() % columns
         bar = "" if share is None or columns < _ROOMY else self._bar(share) + " "
+        if columns < _NARROW:
+            clock = clock.partition(",")[0]
         room = columns - len("edgeai ") - (_BAR + 1 if bar else 0) - len(clock) - 2
         line = f"edgeai {bar}{_cut(_plain(label, self._ascii), room, '...' if self._ascii else '…')} {clock}"
         back = f"\x1b[1A\r\x1b[{column}C" if column else "\r"
@@ -166,6 +170,8 @@ class Progress:
                 self._works.remove(work)
                 if first and self._live is not None:
                     self._live.erase()
+            if watcher is not None:
+                watcher.join()
 
     def _watch(self, over: threading.Event) -> None:
         wait = FIRST_DRAW if self._live is not None else HEARTBEAT
