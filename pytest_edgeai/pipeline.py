@@ -51,6 +51,7 @@ from pytest_edgeai.judge.rules import RIGOR, Rules
 from pytest_edgeai.measure.bench import Bench, Setup
 from pytest_edgeai.measure.hostlock import HostLock
 from pytest_edgeai.measure.process import run_task
+from pytest_edgeai.progress import Progress
 from pytest_edgeai.records import (
     SCHEMA,
     Assessment,
@@ -101,14 +102,13 @@ class Declaration:
 
 
 class Run:
-    """What one invocation shares between its models. ``say`` is told of long work."""
+    """What one invocation shares between its models."""
 
-    def __init__(
-        self, settings: Settings, plugins: Iterable[str], folder: Path, who: str, say: Callable[[str], None]
-    ) -> None:
+    def __init__(self, settings: Settings, plugins: Iterable[str], folder: Path, who: str, progress: Progress) -> None:
         self.settings = settings
         self.folder = folder
-        self.say = say
+        self.say = progress.say
+        self.working = progress.working
         self.journal = Journal(folder, who)
         self.registry = registry.find(plugins)
         self._detected = devices.detect()
@@ -148,7 +148,7 @@ class Run:
     @functools.cached_property
     def lock(self) -> HostLock:
         """This machine's."""
-        return HostLock(self.say)
+        return HostLock(self.working)
 
     def rules(self, rigor: str) -> Rules:
         """Error rates and effort of a comparison."""
@@ -338,7 +338,7 @@ class Study:
             calibration_digest=data.digest(data.indexes(CALIBRATION)) if data is not None else "",
         )
         try:
-            return building.build(ingredients, self.run.cache, run_task, self.run.lock.building, self.run.say)
+            return building.build(ingredients, self.run.cache, run_task, self.run.lock.building, self.run.working)
         except EdgeError as error:
             if self.dataset is None and recipe == self.plan.baseline:
                 raise _with_sizes(error, sizes_without_data(self.assessment, self._given_sizes)) from error
@@ -362,7 +362,6 @@ class Study:
             units=self.units,
             setup=self._setup,
             variant=self.variant,
-            lock=self.run.lock,
             seed=self._next_seed,
             note=self._note,
             note_figure=self._note_figure,
@@ -375,8 +374,11 @@ class Study:
         return Evaluation(data, self._items, rule, self.plan.baseline.name, self._answer)
 
     def _answer(self, name: str, items: Path, outputs: Path) -> list[int]:
-        self.run.say(f"scoring {name}")
-        with self.run.lock.building(), Bench(self.variant(name), self._setup) as bench:
+        with (
+            self.run.lock.building(),
+            self.run.working(f"scoring {name}"),
+            Bench(self.variant(name), self._setup) as bench,
+        ):
             return bench.score(items, outputs, self._batched_outputs, timeout=SCORE_TIMEOUT)
 
     @functools.cached_property
@@ -428,17 +430,17 @@ class Study:
 
     def _screen(self, names: Sequence[str]) -> dict[str, dict[str, Figure]]:
         """Variant -> its estimates; without those that fail. The first one is the baseline, which must not."""
+        names = [name for name in names if not isinstance(self._built.get(name), EdgeError) or name == names[0]]
         screened = {}
-        for place, name in enumerate(names):
-            if isinstance(self._built.get(name), EdgeError) and place > 0:
-                continue
-            self.run.say(f"screening {name} ({place + 1} of {len(names)})")
-            try:
-                screened[name] = self._screen_one(name)
-            except EdgeError as error:
-                if place == 0:
-                    raise
-                self._fail(self._recipe(name), error)
+        with self.run.working("screening", total=len(names)) as step:
+            for name in names:
+                step(name)
+                try:
+                    screened[name] = self._screen_one(name)
+                except EdgeError as error:
+                    if name == names[0]:
+                        raise
+                    self._fail(self._recipe(name), error)
         return screened
 
     def _screen_one(self, name: str) -> dict[str, Figure]:
@@ -534,12 +536,13 @@ class Study:
             return comparisons.exact(self.variant(claim.subject).bytes / over, claim.operator, claim.limit)
         if claim.family == "accuracy":
             return self._find_accuracy(claim)
-        self.run.say(f"deciding {claim}")
-        if claim.family == "offline":
-            return self._sampling.offline(claim.subject)
         if claim.family == "throughput":
             self._demand_batch_axis(load_of(claim.quantity).batch)
-        return self._sampling.find(claim, self.plan.baseline.name, rules)
+        if claim.family == "offline":
+            with self.run.lock.building(), self.run.working(f"deciding {claim}"):
+                return self._sampling.offline(claim.subject)
+        with self.run.lock.measuring(), self.run.working(f"deciding {claim}"):
+            return self._sampling.find(claim, self.plan.baseline.name, rules)
 
     def _demand_batch_axis(self, batch: int) -> None:
         """Raises UnsupportedError where the model can't take so many items in a call."""
@@ -686,8 +689,11 @@ def _publish(path: Path, data: bytes) -> None:
     """Readers see the whole file or none."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(f".{os.getpid()}")
-    partial.write_bytes(data)
-    partial.replace(path)
+    try:
+        partial.write_bytes(data)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _finite(value: float | None) -> float | None:

@@ -1,4 +1,4 @@
-"""Sampling: takes as many samples as a claim needs, in worker processes under the host's lock, and notes all of them."""
+"""Sampling: takes as many samples as a claim needs, in worker processes, and notes all of them. Whoever calls holds the host's lock."""
 
 import dataclasses
 import math
@@ -16,7 +16,6 @@ from pytest_edgeai.judge.comparisons import Finding
 from pytest_edgeai.judge.quantities import PERCENTILES, SETTINGS
 from pytest_edgeai.judge.rules import Rules
 from pytest_edgeai.measure.bench import ALONE, Bench, Load, Setup, readings
-from pytest_edgeai.measure.hostlock import HostLock
 from pytest_edgeai.measure.rates import Rates
 from pytest_edgeai.measure.solo import Solo
 from pytest_edgeai.measure.turns import Turns
@@ -39,7 +38,6 @@ class Sampling:
     units: Mapping[str, str]
     setup: Setup
     variant: Callable[[str], Variant]
-    lock: HostLock
     seed: Callable[[], int]
     note: Callable[[str, Any], None]
     note_figure: Callable[[str, str, Figure], None]
@@ -57,18 +55,17 @@ class Sampling:
             )
         if claim.family == "speedup" and claim.other:
             raise UnsupportedError("a speed-up is a ratio already: compare it with a number.")
-        with self.lock.measuring():
-            if claim.family == "speedup":
-                return self._in_turns(claim.subject, baseline, claim.operator, claim.limit, rules)
-            if claim.family == "throughput":
-                return self._throughput(claim, rules)
-            if metric is not None and metric.per == "call":
-                return self._each_call(claim, rules) if claim.other is None else self._ratio_of_medians(claim, rules)
-            begin = time.perf_counter()
-            over = self.columns(claim.other, claim.quantity) if claim.other else None
-            mine = self.columns(claim.subject, claim.quantity)
-            samples = "blocks" if metric is not None and metric.per == "block" else "processes"
-            return comparisons.extremes(mine, claim.operator, claim.limit, over, time.perf_counter() - begin, samples)
+        if claim.family == "speedup":
+            return self._in_turns(claim.subject, baseline, claim.operator, claim.limit, rules)
+        if claim.family == "throughput":
+            return self._throughput(claim, rules)
+        if metric is not None and metric.per == "call":
+            return self._each_call(claim, rules) if claim.other is None else self._ratio_of_medians(claim, rules)
+        begin = time.perf_counter()
+        over = self.columns(claim.other, claim.quantity) if claim.other else None
+        mine = self.columns(claim.subject, claim.quantity)
+        samples = "blocks" if metric is not None and metric.per == "block" else "processes"
+        return comparisons.extremes(mine, claim.operator, claim.limit, over, time.perf_counter() - begin, samples)
 
     def columns(self, name: str, quantity: str) -> list[float]:
         """A quantity that is one number a process or a block. Raises UnsupportedError where it can't be read."""
@@ -90,10 +87,9 @@ class Sampling:
 
     def screen(self, name: str, baseline: str, limit: float) -> screening.Screened:
         """Rough estimates of every quantity of one variant, with what they are made of. Raises EdgeError."""
-        with self.lock.measuring():
-            found = screening.screen(
-                self.variant(name), self.variant(baseline), self.setup, self.registry, limit=limit, seed=self.seed()
-            )
+        found = screening.screen(
+            self.variant(name), self.variant(baseline), self.setup, self.registry, limit=limit, seed=self.seed()
+        )
         self.note("placement", {"variant": name, "placement": found.placement})
         for measurement in found.measurements:
             self.note("measurement", measurement)
@@ -102,13 +98,12 @@ class Sampling:
     def offline(self, name: str) -> Finding:
         """Whether the variant loads and answers in a process without a network. Raises what it raises with one, too."""
         apart = dataclasses.replace(self.setup, offline=True)
-        with self.lock.building():
-            try:
-                with Bench(self.variant(name), apart) as bench:
-                    networked = bench.networked
-            except EdgeError as error:
-                with Bench(self.variant(name), dataclasses.replace(self.setup, offline=False)):
-                    return Finding(Outcome.FAIL, None, notes=["it runs only with a network", *str(error).splitlines()])
+        try:
+            with Bench(self.variant(name), apart) as bench:
+                networked = bench.networked
+        except EdgeError as error:
+            with Bench(self.variant(name), dataclasses.replace(self.setup, offline=False)):
+                return Finding(Outcome.FAIL, None, notes=["it runs only with a network", *str(error).splitlines()])
         if networked is not None:
             raise UnsupportedError(f"the network can't be taken away from a process here: {networked}.")
         return Finding(Outcome.PASS, None, method="a network namespace of its own")

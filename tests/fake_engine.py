@@ -4,6 +4,8 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -27,6 +29,7 @@ METHODS = (
     "parallel",  # answers several calls at a time
     "refused",  # turns out not to take the model when it is built
     "networked",  # wants a network when it is loaded
+    "breeding",  # leaves a process in a session of its own, whose parent is gone, and hangs
 )  # fmt: skip
 
 
@@ -68,6 +71,9 @@ class Fake:
             shutil.copy(model, folder / "model.onnx")
 
     def load(self, recipe, folder, threads):
+        if recipe.method == "breeding" and not self._builds:
+            breed()
+            time.sleep(3600)
         if not self._builds:  # the process that built it only proves that it runs
             misbehave(recipe.method, "load")
         if recipe.method == "networked":
@@ -112,6 +118,11 @@ class Runner:
 class ParallelRunner(Runner):
     def parallel(self, requests):
         return [self] * requests
+
+
+def breed() -> None:
+    code = "import os, sys, time; os.fork() and os._exit(0); os.setsid(); time.sleep(3600)"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def misbehave(method: str, phase: str) -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pytest_edgeai.judge.claims import Claim
     from pytest_edgeai.judge.quantities import Subject
     from pytest_edgeai.pipeline import Declaration, Run, Study
+    from pytest_edgeai.progress import Progress
     from pytest_edgeai.records import Figure, Outcome, Verdict
 
 
@@ -47,7 +48,14 @@ class EdgeSession:
             if isinstance(names, str):
                 raise UsageError(f"pytest_edge_plugins gives a list of modules' names, not the text '{names}'.")
             plugins += names or ()
-        return Run(self.settings, plugins, self.folder, who, self.say)
+        return Run(self.settings, plugins, self.folder, who, self.progress)
+
+    @functools.cached_property
+    def progress(self) -> "Progress":
+        """Where this process shows long work."""
+        from pytest_edgeai.plugin import console
+
+        return console.progress(self.config, self.folder)
 
     @functools.cached_property
     def models(self) -> dict[str, "Declaration"]:
@@ -99,19 +107,6 @@ class EdgeSession:
         if rigor not in RIGOR:
             raise UsageError(unknown("rigor", rigor, RIGOR))
         return study.subject(name, _Listening(study, self), rigor, is_choice=is_choice)
-
-    def say(self, text: str) -> None:
-        """Tell the user about long work, on the terminal where there is one."""
-        reporter = self.config.pluginmanager.get_plugin("terminalreporter")
-        if reporter is None or self.config.get_verbosity() < 0 or self.worker_input is not None:
-            return
-        capture = self.config.pluginmanager.get_plugin("capturemanager")
-        if capture is None:
-            reporter.write_line(f"edgeai: {text}")
-            return
-        with capture.global_and_fixture_disabled():
-            reporter.ensure_newline()
-            reporter.write_line(f"edgeai: {text}")
 
     def verdict(self, outcome: "Outcome", claim: str, text: str) -> "Verdict":
         """A verdict on a test that got no further than ``text``."""
