@@ -6,6 +6,7 @@ The pytest process only looks at the file from outside (:func:`digest_model`, :f
 
 import contextlib
 import hashlib
+import mmap
 import os
 import re
 import stat
@@ -28,7 +29,9 @@ if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
 
 ASSESS_TIMEOUT: Final = 120.0
-"""Seconds for reading one model."""
+"""Seconds for reading one model, beside those for its bytes."""
+_BYTES_A_SECOND: Final = 50e6
+"""That a slow disk reads; weights in files beside the model are read once, for the digest."""
 PROTOBUF_LIMIT: Final = 2**31 - 1
 """Bytes that one protobuf message can have; larger models keep their weights in external data files."""
 _SHAPE_DATA: Final = 4096
@@ -112,11 +115,20 @@ def digest_model(path: Path) -> Model:
 
 def assess(model: Model, task: Task) -> Assessment:
     """The assessment of ``model``, made in a worker process. Raises ModelError or WorkerError."""
-    answer = task("assess", {"path": model.path}, subject=model.name, timeout=ASSESS_TIMEOUT)
+    patience = ASSESS_TIMEOUT + _bytes_in(Path(model.path).parent) / _BYTES_A_SECOND
+    answer = task("assess", {"path": model.path}, subject=model.name, timeout=patience)
     try:
         return msgspec.convert(answer, Assessment)
     except msgspec.ValidationError as error:
         raise WorkerError(model.name, "assess", f"it answered nonsense ({error})") from error
+
+
+def _bytes_in(folder: Path) -> int:
+    """Of the files in it; 0 where they can't be listed, which doesn't keep the model from being read."""
+    try:
+        return sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
+    except OSError:
+        return 0
 
 
 @contextlib.contextmanager
@@ -161,12 +173,11 @@ def _kind(mode: int) -> str:
 def read_model(path: str) -> Assessment:
     """Read the ONNX file at ``path``. Raises ModelError when it is no valid model, or one that can't be measured here."""
     file = Path(path)
-    with _opened(file) as stream:
-        data = stream.read()
-    digest = hashlib.sha256(data).hexdigest()
-    size = len(data)
-    model = _parse(file, data)
-    del data
+    # Mapped, so that the weights of a large file are not in memory twice while it is parsed.
+    with _opened(file) as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        digest = hashlib.sha256(data).hexdigest()
+        size = len(data)
+        model = _parse(file, data)
     external = _external_files(model, file)
     if external:
         digest = digest_of({"": digest, **{name: digest_of_file(found) for name, found in external.items()}})
@@ -192,18 +203,19 @@ def read_model(path: str) -> Assessment:
     )
 
 
-def _parse(file: Path, data: bytes) -> "ModelProto":
+def _parse(file: Path, data: mmap.mmap) -> "ModelProto":
     import onnx
 
     what = f"{file} ({show(len(data), 'bytes')})"
     for beginning, meaning in _OTHER_FORMATS:
-        if data.startswith(beginning):
+        if data[: len(beginning)] == beginning:
             raise ModelError(f"{what} is {meaning}.")
     if len(data) > PROTOBUF_LIMIT:
         raise ModelError(f"{what} is larger than the 2 GiB that an ONNX file can have. Save it with external data.")
     model = onnx.ModelProto()
     try:
-        model.ParseFromString(data)
+        with memoryview(data) as view:
+            model.ParseFromString(view)
     except Exception as error:  # protobuf's DecodeError
         raise ModelError(
             f"{what} can't be decoded: it is truncated, damaged or of another format. Export or download it again."

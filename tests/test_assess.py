@@ -13,7 +13,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from pytest_edgeai.assess import assess, digest_model, read_model
+from pytest_edgeai.assess import ASSESS_TIMEOUT, assess, digest_model, read_model
 from pytest_edgeai.errors import ModelError, WorkerError
 from pytest_edgeai.records import Assessment
 
@@ -706,6 +706,20 @@ def test_the_assessment_is_asked_for_in_a_worker(tmp_path: Path) -> None:
 
     assert found == read_model(str(path))
     assert asked == [("assess", {"path": str(path)}, "model")]
+
+
+def test_a_large_model_is_given_more_time(tmp_path: Path) -> None:
+    path, waits = saved(dense(), tmp_path), []
+    with (tmp_path / "weights.bin").open("wb") as stream:
+        stream.truncate(10**9)  # without a byte on the disk
+
+    def ask(task: str, arguments: Mapping[str, Any], *, subject: str, timeout: float) -> Any:
+        waits.append(timeout)
+        return msgspec.to_builtins(read_model(**arguments))
+
+    assess(digest_model(path), ask)
+
+    assert waits[0] == pytest.approx(ASSESS_TIMEOUT + 20, abs=1)
 
 
 def test_an_answer_that_is_no_assessment_is_the_workers_failure(tmp_path: Path) -> None:
