@@ -634,6 +634,7 @@ class Study:
             score=scoring.title(self.declaration.score, labelled=data.labels is not None) if data is not None else "",
             items={name: len(indexes) for name, indexes in data.parts.items()} if data is not None else {},
             assessment=self.assessment,
+            preferences=plan.preferences,
             refusals=plan.refusals,
             variants=(),
             choice=None,
