@@ -661,6 +661,7 @@ class Study:
             score=self._rule.title if self._rule is not None else "",
             items={name: len(indexes) for name, indexes in data.parts.items()} if data is not None else {},
             assessment=self.assessment,
+            preferences=plan.preferences,
             refusals=plan.refusals,
             variants=(),
             choice=None,

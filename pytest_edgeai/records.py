@@ -462,6 +462,8 @@ class ModelResult(Record, frozen=True, kw_only=True):
     items: dict[str, int]
     """``calibration``, ``selection``, ``confirmation`` -> how many items."""
     assessment: Assessment | None
+    preferences: tuple[Preference, ...] = ()
+    """Frameworks in order of preference, each with the rules and the facts that gave it its place."""
     refusals: tuple[Refusal, ...]
     variants: tuple[VariantResult, ...]
     choice: Choice | None

@@ -2,7 +2,7 @@
 
 import importlib.metadata
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -102,6 +102,10 @@ class _Patient:
             trials = [] if isinstance(assessment, str) else [*self._trials(recipes, assessment, here, folder)]
         except Exception as error:  # noqa: BLE001 - a plugin's own code, called in this process
             return self._failed(engine, f"its plugin failed: {type(error).__name__}: {' '.join(str(error).split())}")
+        if wanted := outside(self._versions):
+            told = f"the versions that were tried are {' and '.join(wanted)}"
+            how = f"pip install {' '.join(repr(one) for one in wanted)}"
+            engine = msgspec.structs.replace(engine, problem=told, mend=how)
         state: Literal["works", "fails"] = "fails" if any(trial.state == "fails" for trial in trials) else "works"
         return msgspec.structs.replace(engine, state=state, trials=tuple(trials))
 
@@ -148,6 +152,19 @@ class _Patient:
 
     def _mend(self, problem: str) -> str:
         return mend(problem, self._device, self._framework.distributions)
+
+
+def outside(versions: Mapping[str, str]) -> list[str]:
+    """What this package's extras ask for where an installed version is another: ``openvino>=2025.2``."""
+    from packaging.requirements import Requirement
+
+    asked = [Requirement(text) for text in importlib.metadata.requires("pytest-edgeai") or ()]
+    unmet = (
+        f"{one.name}{one.specifier}"
+        for one in asked
+        if one.name in versions and not one.specifier.contains(versions[one.name], prereleases=True)
+    )
+    return list(dict.fromkeys(unmet))
 
 
 def _tiny(folder: str, task: Task, timeout: float) -> Assessment | str:

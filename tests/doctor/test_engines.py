@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from pytest_edgeai import device, registry
-from pytest_edgeai.doctor.engines import Engine, examine
+from pytest_edgeai.doctor.engines import Engine, examine, outside
 from pytest_edgeai.doctor.probe import TOLERANCES
 from pytest_edgeai.errors import WorkerError
 from pytest_edgeai.measure.process import run_task
@@ -110,6 +110,11 @@ def test_a_crash_in_one_precision_leaves_the_others_proven(ills):
         ("ill_half-fp32", "works"),
         ("ill_half-int8", "fails"),
     ]
+
+
+def test_a_version_that_was_not_tried_is_told_with_the_ones_that_were():
+    assert outside({"openvino": "2024.1.0", "nncf": "99.0"}) == ["openvino>=2025.2"]
+    assert outside({"some-engine": "0.1"}) == []
 
 
 def test_an_answer_that_is_none_is_told(ills):

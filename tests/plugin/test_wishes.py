@@ -57,3 +57,23 @@ def test_a_wish_that_is_not_known_is_told_at_once(edge, option, told):
 
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([told])
+
+
+def test_the_results_keep_the_order_with_its_citations(edge, results):
+    edge.write(SOURCE, fake=True)
+
+    edge.run("--edge-recipe=fake-fp32-plain", "--edge-prefer-route=rapid")
+
+    (model,) = results().models
+    assert [one.framework for one in model.preferences][:3] == ["onnxruntime", "olive", "openvino"]
+    assert model.preferences[0].citations[0].fact == "the rapid route was asked for"
+    assert all(one.citations for one in model.preferences)
+
+
+def test_a_choice_among_nothing_is_unsupported_and_says_why(edge):
+    edge.write("def test_gate(edge_choice):\n    assert edge_choice.size > 0\n")
+
+    result = edge.run("--edge-recipe=onnxruntime-int8-dynamic", "-rs")
+
+    result.assert_outcomes(skipped=1)
+    result.stdout.fnmatch_lines(["*No recipe is offered for small on cross: onnxruntime-int8-dynamic: *"])
