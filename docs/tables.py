@@ -21,7 +21,7 @@ import pytest_edgeai
 from pytest_edgeai import errors, hookspecs, plugin, protocols, registry, scoring, settings, units
 from pytest_edgeai.judge.rules import RIGOR
 from pytest_edgeai.measure import process
-from pytest_edgeai.records import Hardware, Limits, Recipe, Target
+from pytest_edgeai.records import Hardware, Limits, Target
 
 PACKAGE = Path(pytest_edgeai.__file__).parent
 
@@ -122,24 +122,6 @@ def remarks() -> list[str]:
     return [f"- {_code(target.name)}: {remark}" for target in _targets() for remark in target.remarks] or ["None."]
 
 
-def recipes() -> list[str]:
-    """Every recipe that could be asked for, by framework."""
-    found = registry.find()
-    rows: list[list[str]] = []
-    target = found.targets["cross"]
-    for framework in found.frameworks.values():
-        baseline = framework.baseline("onnx")
-        rows += [
-            [
-                _code(recipe.name),
-                "the baseline" if recipe == baseline else "yes" if recipe.calibrated else "no",
-                _needs(recipe),
-            ]
-            for recipe in [*([baseline] if baseline else []), *framework.catalogue(target, "onnx")]
-        ]
-    return _table(["recipe", "needs calibration items", "is fast with one of"], rows)
-
-
 def rigor() -> list[str]:
     """The effort and the error rates of a comparison."""
     rows = [
@@ -219,7 +201,7 @@ def set_environment() -> list[str]:
 TABLES: dict[str, Callable[[], list[str]]] = {
     function.__name__.replace("_", "-"): function
     for function in (
-        options, markers, fixtures, quantities, metrics, unit_names, targets, limits, limit_fields, remarks, recipes, rigor,
+        options, markers, fixtures, quantities, metrics, unit_names, targets, limits, limit_fields, remarks,  rigor,
         scores, plugin_hooks, framework_methods, error_classes, error_sentences, inherited_environment, set_environment,
     )
 }  # fmt: skip
@@ -307,10 +289,6 @@ def _limit(name: str, value: Any) -> str:
     if name in ("accuracy_kept", "speedup", "memory"):
         return f"{value:g}"
     return units.show(value, "W" if "watts" in name else "bytes")
-
-
-def _needs(recipe: Recipe) -> str:
-    return ", ".join(_code(name) for name in recipe.needs) or "any CPU"
 
 
 def _field_texts(record: type) -> dict[str, str]:

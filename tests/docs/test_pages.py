@@ -18,7 +18,7 @@ def detector(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a model that is large enough for int8 to shrink its file, and with its items."""
     folder = tmp_path_factory.mktemp("detector")
     model = models.convolutional(folder / "detector.onnx", channels=48)
-    models.items(folder / "eval.npz", model)
+    models.items(folder / "eval.npz", model, count=1600)
     return folder
 
 
@@ -34,7 +34,8 @@ def shell(
     monkeypatch.setenv("COLUMNS", "100")
     # What a page does not choose itself: one recipe that is built and measured within seconds.
     monkeypatch.setenv(
-        "PYTEST_ADDOPTS", f"-p no:cacheprovider --edge-cache={shared_cache} --edge-target=cross --edge-recipe=onnxruntime-*"
+        "PYTEST_ADDOPTS",
+        f"-p no:cacheprovider --edge-cache={shared_cache} --edge-target=cross --edge-recipe=onnxruntime-* --edge-budget=3",
     )
     return pages.Shell(pytester, detect())
 
