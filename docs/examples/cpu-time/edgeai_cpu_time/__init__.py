@@ -23,9 +23,9 @@ class CpuTime:
         """Note the time."""
         self._begin = time.process_time_ns()
 
-    def read(self):
-        """Seconds since ``arm``."""
-        return {"cpu_time": (time.process_time_ns() - self._begin) * 1e-9}
+    def read(self, calls):
+        """Seconds a call since ``arm``."""
+        return {"cpu_time": (time.process_time_ns() - self._begin) * 1e-9 / calls}
 
 
 @hookimpl
