@@ -1,7 +1,7 @@
 """Named arrays: items on disk, and whether what a model answered is finite."""
 
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,11 @@ def read_items(path: Path) -> list[dict[str, NDArray[Any]]]:
     arrays = {name: np.ascontiguousarray(array) for name, array in read(path).items()}
     count = len(next(iter(arrays.values())))
     return [{name: np.asarray(array[index]) for name, array in arrays.items()} for index in range(count)]
+
+
+def stack(items: Sequence[Mapping[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
+    """The inputs of several calls as one: joined along their first axes, the batch."""
+    return {name: np.concatenate([item[name] for item in items]) for name in items[0]}
 
 
 def not_finite(outputs: Mapping[str, NDArray[Any]]) -> str | None:

@@ -14,7 +14,7 @@ import msgspec
 from pytest_edgeai.errors import Undecided
 from pytest_edgeai.units import show
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of what is written to disk; part of every cache key and of ``results.json``."""
 
 ModelKind = Literal["onnx"]
@@ -74,9 +74,12 @@ class Limits(Record, frozen=True, kw_only=True):
     """The least speed-up over the baseline."""
     memory: float = 0.5
     """The largest share of the baseline's own footprint."""
-    package_bytes: int | None = None
+    package: int | None = None
+    """Bytes of the artifact at most."""
     memory_bytes: int | None = None
+    """Of the process' peak at most."""
     power_watts: float | None = None
+    """While calls are made, at most."""
     offline: bool = False
     """The device has no network when it runs."""
 
@@ -224,10 +227,41 @@ class Recipe(Record, frozen=True, kw_only=True):
     needs: tuple[str, ...] = ()
     """Instruction-set extensions of which one must be there for this recipe to be fast; empty: any CPU will do."""
 
+    tuning: dict[str, str | int] = {}
+    """Acceleration options that the user asked for by name."""
+
+    @property
+    def batch(self) -> int:
+        """Items that its variant takes in a call."""
+        return int(self.tuning.get("batch", 1))
+
     @property
     def name(self) -> str:
         """``onnxruntime-int8-static``."""
         return "-".join(part for part in (self.framework, self.precision, self.method) if part)
+
+
+class Citation(Record, frozen=True, kw_only=True):
+    """A rule that was applied, and what was found that made it apply."""
+
+    rule: str
+    """``platform matrix: Intel CPU/GPU -> OpenVINO, then Olive``."""
+    fact: str
+    """``the target is intel, and this device is of it (GenuineIntel)``."""
+    source: str
+    """Where the rule comes from; ``pytest-edgeai``: our own."""
+
+
+class Preference(Record, frozen=True, kw_only=True):
+    """A framework's place in the order of preference for one model and target, and what gave it that place."""
+
+    framework: str
+    citations: tuple[Citation, ...]
+    """The one that weighs most first."""
+    score: int | None = None
+    """How well it meets the requirements that the user named; ``None`` where none was."""
+    unfit: str = ""
+    """Why it can't take a model of this kind, in one sentence; empty where it can."""
 
 
 class Offer(Record, frozen=True, kw_only=True):
@@ -235,6 +269,8 @@ class Offer(Record, frozen=True, kw_only=True):
 
     recipe: Recipe
     reason: str
+    citations: tuple[Citation, ...] = ()
+    """What gave its framework its place."""
 
 
 class Refusal(Record, frozen=True, kw_only=True):
@@ -252,6 +288,8 @@ class Plan(Record, frozen=True, kw_only=True):
     baseline: Recipe
     offers: tuple[Offer, ...]
     refusals: tuple[Refusal, ...]
+    preferences: tuple[Preference, ...] = ()
+    """Frameworks, those without a recipe here included."""
 
 
 class Variant(Record, frozen=True, kw_only=True):
@@ -288,7 +326,7 @@ class Measurement(Record, frozen=True, kw_only=True):
     metric: str
     unit: str
     plan: str
-    """How it was sampled: ``turns``, ``solo``, ``process`` or ``items``."""
+    """How it was sampled: ``turns``, ``solo``, ``blocks`` or ``process``."""
     phase: str
     """``screening`` or ``gate``."""
     samples: dict[str, list[float]]
@@ -424,6 +462,8 @@ class ModelResult(Record, frozen=True, kw_only=True):
     items: dict[str, int]
     """``calibration``, ``selection``, ``confirmation`` -> how many items."""
     assessment: Assessment | None
+    preferences: tuple[Preference, ...] = ()
+    """Frameworks in order of preference, each with the rules and the facts that gave it its place."""
     refusals: tuple[Refusal, ...]
     variants: tuple[VariantResult, ...]
     choice: Choice | None

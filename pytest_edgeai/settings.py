@@ -44,6 +44,22 @@ class Settings:
     stand_in: bool = _option(
         False, "Let this device stand in for the target's when it runs the same instruction set; verdicts say so."
     )
+    limit: str | None = _option(
+        None,
+        "Limits in place of the target's own: 'package=20MB memory=256MB power=5W accuracy=0.99 speedup=1.5 footprint=0.6'.",
+        "LIMITS",
+    )
+    prefer_route: str = _option(
+        "target",
+        "Order of preference between frameworks: the target's own, or the one for rapid prototyping or for production.",
+        choices=("target", "rapid", "production"),
+    )
+    require: str | None = _option(
+        None,
+        "Requirements, separated by commas, that frameworks are preferred by: cross-platform, enterprise, mobile, real-time, "
+        "model-diversity, ease-of-use.",
+        "NAMES",
+    )
     release: str | None = _option(None, "Name of the release that is judged.", "NAME")
     report: str = _option("reports/latest", "Folder for index.html and results.json.", "DIR")
     cache: str | None = _option(None, "Folder that keeps variants (default: the user's cache folder).", "DIR")

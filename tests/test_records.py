@@ -13,9 +13,11 @@ from pytest_edgeai.judge.comparisons import Finding
 from pytest_edgeai.judge.rules import RIGOR
 from pytest_edgeai.pipeline import _finite
 from pytest_edgeai.records import (
+    Citation,
     Offer,
     Outcome,
     Plan,
+    Preference,
     Recipe,
     Record,
     Refusal,
@@ -132,6 +134,7 @@ RECIPE = Recipe(
     calibrated=True,
     needs=("avx512_vnni",),
 )
+CITATION = Citation(rule="platform matrix: Intel CPU/GPU -> OpenVINO", fact="the target is intel", source="a course")
 
 
 def every_record() -> list[Record]:
@@ -141,8 +144,12 @@ def every_record() -> list[Record]:
             model="digits",
             target="intel",
             baseline=Recipe(framework="onnxruntime", precision="fp32"),
-            offers=(Offer(recipe=RECIPE, reason="The CPU has VNNI."),),
+            offers=(Offer(recipe=RECIPE, reason="The CPU has VNNI.", citations=(CITATION,)),),
             refusals=(Refusal(recipe="mlx-int4", reason="It is not installed."),),
+            preferences=(
+                Preference(framework="onnxruntime", citations=(CITATION,), score=2),
+                Preference(framework="mlx", citations=(CITATION,), unfit="MLX reads no ONNX."),
+            ),
         ),
         Variant(
             recipe=RECIPE,
