@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from pytest_edgeai import assess as assessing
 from pytest_edgeai import build as building
 from pytest_edgeai import device as devices
-from pytest_edgeai import registry, scoring, screening, strategy
+from pytest_edgeai import folders, registry, scoring, screening, strategy
 from pytest_edgeai.dataset import CALIBRATION, CONFIRMATION, EVALUATION, SELECTION, Dataset, ItemFiles
 from pytest_edgeai.dataset import read as read_dataset
 from pytest_edgeai.errors import DatasetError, EdgeError, ModelError, UnsupportedError, UsageError
@@ -132,14 +132,13 @@ class Run:
     @functools.cached_property
     def cache(self) -> building.Cache:
         """Variants on disk."""
-        import platformdirs
-
-        root = (
-            Path(self.settings.cache)
-            if self.settings.cache
-            else Path(platformdirs.user_cache_dir("pytest-edgeai", appauthor=False))
-        )
-        return building.Cache(root, self.say, fallback=self.folder / "cache")
+        fallback = self.folder / "cache"
+        root = Path(self.settings.cache) if self.settings.cache else folders.cache()
+        if root is None:
+            self.say(
+                "this user has no home folder, so this run keeps no variants; --edge-cache names a folder for them"
+            )
+        return building.Cache(root or fallback, self.say, fallback=fallback)
 
     @functools.cached_property
     def lock(self) -> HostLock:
@@ -178,7 +177,9 @@ class Run:
         if declaration not in self._studies:
             namesake = any(known.path.stem == declaration.path.stem for known in self._studies)
             told = f" ({declaration.dataset.name if declaration.dataset else 'no data'}, {declaration.path})"
-            self._studies[declaration] = Study(self, declaration, declaration.path.stem + (told if namesake else ""))
+            self._studies[declaration] = Study(
+                self, declaration, _shown(declaration.path.stem + (told if namesake else ""))
+            )
         return self._studies[declaration]
 
     def _target(self, name: str) -> Target:
@@ -648,6 +649,11 @@ class Study:
             choice=None,
             measurements=(),
         )
+
+
+def _shown(name: str) -> str:
+    """A file's name as text, whatever the locale's encoding makes of it."""
+    return os.fsencode(name).decode("utf-8", "replace")
 
 
 def _told(action: Callable[[str], object], name: str) -> None:
