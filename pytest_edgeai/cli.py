@@ -145,14 +145,14 @@ def _seconds(text: str) -> float:
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
-    from pytest_edgeai import build, device, registry
+    from pytest_edgeai import device, folders, registry
     from pytest_edgeai.doctor import checkup
     from pytest_edgeai.measure.process import run_task
 
     here, found = device.detect(), registry.find(_importable(arguments.plugin))
     auto = arguments.target == "auto"
     target = device.most_specific(here, found.targets.values()) if auto else found.target(arguments.target)
-    cache = build.cache_root(arguments.cache)
+    cache = Path(arguments.cache) if arguments.cache else folders.cache()
     progress = _say if sys.stderr.isatty() else _keep_quiet
     seen = checkup.check_up(found, here, target, cache, run_task, _say, progress, arguments.timeout)
     _print(seen, arguments, _doctor_rows)

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from pytest_edgeai import assess as assessing
 from pytest_edgeai import build as building
 from pytest_edgeai import device as devices
-from pytest_edgeai import guidance, registry, scoring, screening, strategy
+from pytest_edgeai import folders, guidance, registry, scoring, screening, strategy
 from pytest_edgeai.dataset import (
     CALIBRATION,
     CONFIRMATION,
@@ -143,7 +143,13 @@ class Run:
     @functools.cached_property
     def cache(self) -> building.Cache:
         """Variants on disk."""
-        return building.Cache(building.cache_root(self.settings.cache), self.say, fallback=self.folder / "cache")
+        fallback = self.folder / "cache"
+        root = Path(self.settings.cache) if self.settings.cache else folders.cache()
+        if root is None:
+            self.say(
+                "this user has no home folder, so this run keeps no variants; --edge-cache names a folder for them"
+            )
+        return building.Cache(root or fallback, self.say, fallback=fallback)
 
     @functools.cached_property
     def lock(self) -> HostLock:
@@ -187,7 +193,9 @@ class Run:
         if declaration not in self._studies:
             namesake = any(known.path.stem == declaration.path.stem for known in self._studies)
             told = f" ({declaration.dataset.name if declaration.dataset else 'no data'}, {declaration.path})"
-            self._studies[declaration] = Study(self, declaration, declaration.path.stem + (told if namesake else ""))
+            self._studies[declaration] = Study(
+                self, declaration, _shown(declaration.path.stem + (told if namesake else ""))
+            )
         return self._studies[declaration]
 
     def _target(self, name: str) -> Target:
@@ -676,6 +684,11 @@ def _with_sizes(error: EdgeError, sizes: Mapping[str, int]) -> EdgeError:
     if isinstance(error, WorkerError):
         return WorkerError(error.subject, error.phase, f"{error.cause.rstrip('.')}. {hint.rstrip('.')}", error.log)
     return type(error)(f"{error} {hint}")
+
+
+def _shown(name: str) -> str:
+    """A file's name as text, whatever the locale's encoding makes of it."""
+    return os.fsencode(name).decode("utf-8", "replace")
 
 
 def _told(action: Callable[[str], object], name: str) -> None:

@@ -5,6 +5,7 @@ Units are base units (seconds, bytes, ratios) unless a field says otherwise. Dig
 
 import enum
 import hashlib
+import json
 import re
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -497,7 +498,11 @@ class Results(Record, frozen=True, kw_only=True):
 
 def digest_of(value: Any) -> str:
     """Digest of plain data or of a record: SHA-256 of its JSON with sorted keys."""
-    return hashlib.sha256(msgspec.json.encode(value, order="sorted")).hexdigest()
+    try:
+        data = msgspec.json.encode(value, order="sorted")
+    except UnicodeEncodeError:  # a file's name that is not in the locale's encoding
+        data = json.dumps(msgspec.to_builtins(value), sort_keys=True).encode()
+    return hashlib.sha256(data).hexdigest()
 
 
 def digest_of_file(path: Path) -> str:
