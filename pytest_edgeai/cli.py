@@ -162,11 +162,10 @@ def _doctor(arguments: argparse.Namespace) -> int:
 def _assess(arguments: argparse.Namespace) -> int:
     from pytest_edgeai import assess
     from pytest_edgeai.measure.process import run_task
-    from pytest_edgeai.strategy import modalities
 
     model = assess.digest_model(Path(arguments.model))
     found = assess.assess(model, run_task)
-    told = {"schema": SCHEMA, "tool": _version(), "model": model, "assessment": found, "modalities": modalities(found)}
+    told = {"schema": SCHEMA, "tool": _version(), "model": model, "assessment": found, "modalities": found.modalities}
     _print(told, arguments, lambda told: _assess_rows(Path(arguments.model).name, told))
     return 0
 
@@ -376,7 +375,7 @@ def _limits(limits: Any) -> Iterator[Row]:
     yield "speed", f"at least {show(limits.speedup, 'x')} the baseline's"
     yield "memory", f"at most {show(limits.memory, 'proportion')} of the baseline's own"
     rows = {
-        "package": (limits.package_bytes, "bytes"),
+        "package": (limits.package, "bytes"),
         "peak memory": (limits.memory_bytes, "bytes"),
         "power": (limits.power_watts, "W"),
     }

@@ -4,7 +4,6 @@ import fnmatch
 import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final
 
 from pytest_edgeai import device as devices
 from pytest_edgeai import guidance
@@ -24,7 +23,6 @@ from pytest_edgeai.records import (
     Recipe,
     Refusal,
     Target,
-    TensorSpec,
 )
 from pytest_edgeai.units import show
 
@@ -79,7 +77,7 @@ def plan(
 
     ``route`` and ``required``: the user's wishes, see :func:`pytest_edgeai.guidance.order`. A plan without offers is legal.
     """
-    facts = guidance.Facts(kind=kind, modalities=modalities(assessment), parameters=assessment.parameters)
+    facts = guidance.Facts(kind=kind, modalities=assessment.modalities, parameters=assessment.parameters)
     preferences = guidance.order(facts, target, _here(device, target), frameworks, route, required)
     places = {preference.framework: place for place, preference in enumerate(preferences)}
     offers, refusals = [], []
@@ -115,31 +113,6 @@ def nothing(plan: Plan) -> str:
     told = "; ".join(dict.fromkeys(f"{refusal.recipe}: {refusal.reason.rstrip('.')}" for refusal in plan.refusals))
     asked = "no framework that is registered has a recipe for it, or none has a name that was asked for"
     return f"No recipe is offered for {plan.model} on {plan.target}: {told or asked}."
-
-
-def modalities(assessment: Assessment) -> tuple[str, ...]:
-    """What the model's inputs are, each kind once: ``image``, ``text``, ``audio``, ``tabular`` or ``series``, by shape, dtype and name."""
-    return tuple(dict.fromkeys(map(_modality, assessment.inputs)))
-
-
-_TEXT_NAMES: Final = ("input_ids", "token", "attention_mask", "position_ids")
-_AUDIO_NAMES: Final = ("audio", "wave", "speech", "spectrogram", "mel")
-_COLOURS: Final = (1, 3, 4)
-
-
-def _modality(spec: TensorSpec) -> str:
-    name = spec.name.lower()
-    if any(word in name for word in _TEXT_NAMES):
-        return "text"
-    if any(word in name for word in _AUDIO_NAMES):
-        return "audio"
-    if len(spec.shape) >= 4 and any(size in _COLOURS for size in (spec.shape[-3], spec.shape[-1])):
-        return "image"
-    if len(spec.shape) >= 3:
-        return "series"
-    # Two axes of whole numbers whose second one has no size: sentences of any length.
-    indefinite = len(spec.shape) == 2 and isinstance(spec.shape[1], str)
-    return "text" if indefinite and spec.dtype in ("int32", "int64") else "tabular"
 
 
 def _here(device: Device, target: Target) -> str:

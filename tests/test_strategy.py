@@ -250,27 +250,6 @@ def ordered_plan(frameworks: list[Engine], name: str, device: Device = DEVICE, a
     )
 
 
-@pytest.mark.parametrize(
-    ("name", "dtype", "shape", "expected"),
-    [
-        ("image", "float32", (1, 3, 224, 224), "image"),
-        ("pixels", "uint8", ("n", 224, 224, 3), "image"),
-        ("input_ids", "int64", ("batch", "sequence"), "text"),
-        ("attention_mask", "int64", ("batch", "sequence"), "text"),
-        ("x", "int32", (1, "length"), "text"),
-        ("audio_signal", "float32", (1, 80, "frames"), "audio"),
-        ("x", "float32", (1, 100, 8), "series"),
-        ("x", "float32", ("n", 12), "tabular"),
-        ("category", "int64", ("n", 3), "tabular"),
-        ("x", "float32", (), "tabular"),
-    ],
-)
-def test_an_inputs_modality_is_known_by_its_name_dtype_and_shape(name, dtype, shape, expected):
-    spec = TensorSpec(name=name, dtype=dtype, shape=shape)
-
-    assert strategy.modalities(msgspec.structs.replace(ASSESSMENT, inputs=(spec, spec))) == (expected,)
-
-
 def test_a_plan_without_offers_is_told_as_one():
     plan = planned([Engine("zeta", recipe("zeta-bf16"), refused="The CPU has no AMX.")], {"zeta"})
 
