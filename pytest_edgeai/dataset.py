@@ -86,6 +86,16 @@ class ItemFiles:
         self.folder = folder
         self._dataset, self._assessment, self._sizes = dataset, assessment, sizes or {}
 
+    @property
+    def hint(self) -> str:
+        """What to say where calls on :meth:`timed` fail; empty where there are data."""
+        if self._dataset is not None:
+            return ""
+        sizes = sizes_without_data(self._assessment, self._sizes)
+        told = ", ".join(f"{axis}={size}" for axis, size in sizes.items())
+        choose = f" ({told}); choose other sizes with --edge-shape, or" if told else ":"
+        return f"Its inputs were made up{choose} give a dataset with --edge-dataset."
+
     def timed(self) -> Path:
         """The few items that calls are timed on, one after the other."""
         data = self._dataset
