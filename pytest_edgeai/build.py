@@ -52,13 +52,6 @@ class Ingredients:
         return digest_of([*made_of, self.calibration_digest if self.recipe.calibrated else ""])
 
 
-def cache_root(setting: str | None) -> Path:
-    """The folder that ``--edge-cache`` names; else the user's."""
-    import platformdirs
-
-    return Path(setting) if setting else Path(platformdirs.user_cache_dir("pytest-edgeai", appauthor=False))
-
-
 class Cache:
     """Variants on disk. An entry is visible only when it is whole; what was damaged is set aside and built anew.
 

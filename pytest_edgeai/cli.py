@@ -85,16 +85,14 @@ def _parser() -> argparse.ArgumentParser:
     here.add_argument(
         "--plugin", action="append", default=[], metavar="MODULE", help="a plugin module, as a conftest would name it"
     )
-    here.add_argument(
-        "--cache", type=_path, metavar="DIR", help="folder that keeps variants (default: the user's cache folder)"
-    )
+    _option(here, "cache", "folder that keeps variants (default: the user's cache folder)", type=_path, metavar="DIR")
 
     doctor = commands.add_parser(
         "doctor",
         parents=[output, here],
         help="this device, which frameworks really run on it, and what mends the others",
     )
-    doctor.add_argument("--target", default="auto", metavar="NAME", help="whose recipes are tried (default: auto)")
+    _option(doctor, "target", "whose recipes are tried (default: auto)", default="auto", metavar="NAME")
     doctor.add_argument(
         "--timeout", type=_seconds, default=120.0, metavar="SECONDS", help="for one probe (default: 120)"
     )
@@ -110,21 +108,23 @@ def _parser() -> argparse.ArgumentParser:
         help="frameworks in order of preference, what would be built and why, and what is refused and why",
     )
     recommend.add_argument("model", metavar="MODEL", help="an .onnx file")
-    recommend.add_argument(
-        "--target", default="auto", metavar="NAME", help="hardware that is deployed to (default: auto)"
+    _option(recommend, "target", "hardware that is deployed to (default: auto)", default="auto", metavar="NAME")
+    _option(recommend, "dataset", "items to calibrate with and to score, an .npz file", type=Path, metavar="FILE")
+    _option(recommend, "prefer-route", "rapid or production (default: target)", default="target", metavar="ROUTE")
+    wanted = (
+        "requirements, separated by commas: cross-platform, enterprise, mobile, real-time, model-diversity, ease-of-use"
     )
-    recommend.add_argument(
-        "--dataset", type=Path, metavar="FILE", help="items to calibrate with and to score, an .npz file"
-    )
-    recommend.add_argument(
-        "--prefer-route", default="target", metavar="ROUTE", help="rapid or production (default: target)"
-    )
-    recommend.add_argument(
-        "--require", metavar="NAMES", help="requirements, separated by commas: cross-platform, mobile, real-time, ..."
-    )
-    recommend.add_argument("--stand-in", action="store_true", help="let this device stand in for the target's")
+    _option(recommend, "require", wanted, metavar="NAMES")
+    _option(recommend, "stand-in", "let this device stand in for the target's", action="store_true")
     recommend.set_defaults(run=_recommend)
     return parser
+
+
+def _option(parser: argparse.ArgumentParser, name: str, text: str, **how: Any) -> None:
+    """An option that the plugin has too; under the plugin's name it is taken as well, because sentences say it so."""
+    parser.add_argument(f"--{name}", help=text, **how)
+    how["default"] = argparse.SUPPRESS
+    parser.add_argument(f"--edge-{name}", dest=name.replace("-", "_"), help=argparse.SUPPRESS, **how)
 
 
 def _path(text: str) -> str:
@@ -145,14 +145,14 @@ def _seconds(text: str) -> float:
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
-    from pytest_edgeai import build, device, registry
+    from pytest_edgeai import device, folders, registry
     from pytest_edgeai.doctor import checkup
     from pytest_edgeai.measure.process import run_task
 
     here, found = device.detect(), registry.find(_importable(arguments.plugin))
     auto = arguments.target == "auto"
     target = device.most_specific(here, found.targets.values()) if auto else found.target(arguments.target)
-    cache = build.cache_root(arguments.cache)
+    cache = Path(arguments.cache) if arguments.cache else folders.cache()
     progress = _say if sys.stderr.isatty() else _keep_quiet
     seen = checkup.check_up(found, here, target, cache, run_task, _say, progress, arguments.timeout)
     _print(seen, arguments, _doctor_rows)
@@ -324,6 +324,9 @@ def _assess_rows(name: str, told: dict[str, Any]) -> Iterator[Row]:
 
 
 def _recommend_rows(advice: dict[str, Any], here: str) -> Iterator[Row]:
+    from pytest_edgeai.guidance import COURSE, OURS
+
+    sources = {COURSE: "course", OURS: "ours"}
     plan, target = advice["plan"], advice["target"]
     yield f"{plan.model} for {target.name} ({target.title})", ""
     yield "device", f"{here}: {advice['device'].cpu}"
@@ -333,14 +336,21 @@ def _recommend_rows(advice: dict[str, Any], here: str) -> Iterator[Row]:
         yield "note", f"only accuracy and size can be decided here: {advice['not_measured']}"
     yield "", ""
     yield "Frameworks, in order of preference", ""
+    before: tuple[Any, ...] = ()
     fit = [preference for preference in plan.preferences if not preference.unfit]
     for place, preference in enumerate(fit, 1):
         yield str(place), f"{preference.framework} ({advice['frameworks'][preference.framework]})"
-        for citation in preference.citations:
-            yield "", f"{citation.rule}; because {citation.fact} [{citation.source}]"
+        if preference.citations == before:
+            yield "", "by the same rule"
+        else:
+            for citation in preference.citations:
+                yield "", f"{citation.rule}; because {citation.fact} [{sources.get(citation.source, citation.source)}]"
+        before = preference.citations
     for preference in plan.preferences:
         if preference.unfit:
             yield "-", f"{preference.framework}: {preference.unfit}"
+    cited = {citation.source for preference in plan.preferences for citation in preference.citations}
+    yield "", "; ".join(f"[{sources[source]}] is {source}" for source in sources if source in cited)
     yield "", ""
     yield "Plan", ""
     yield "baseline", f"{plan.baseline.name}: the unoptimized model"

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from pytest_edgeai import assess as assessing
 from pytest_edgeai import build as building
 from pytest_edgeai import device as devices
-from pytest_edgeai import guidance, registry, scoring, screening, strategy
+from pytest_edgeai import folders, guidance, registry, scoring, screening, strategy
 from pytest_edgeai.dataset import (
     CALIBRATION,
     CONFIRMATION,
@@ -70,6 +70,7 @@ from pytest_edgeai.records import (
     VariantResult,
     Verdict,
     digest_of,
+    has_batch_axis,
 )
 from pytest_edgeai.sampling import Sampling, load_of
 from pytest_edgeai.settings import Settings
@@ -142,7 +143,13 @@ class Run:
     @functools.cached_property
     def cache(self) -> building.Cache:
         """Variants on disk."""
-        return building.Cache(building.cache_root(self.settings.cache), self.say, fallback=self.folder / "cache")
+        fallback = self.folder / "cache"
+        root = Path(self.settings.cache) if self.settings.cache else folders.cache()
+        if root is None:
+            self.say(
+                "this user has no home folder, so this run keeps no variants; --edge-cache names a folder for them"
+            )
+        return building.Cache(root or fallback, self.say, fallback=fallback)
 
     @functools.cached_property
     def lock(self) -> HostLock:
@@ -186,7 +193,9 @@ class Run:
         if declaration not in self._studies:
             namesake = any(known.path.stem == declaration.path.stem for known in self._studies)
             told = f" ({declaration.dataset.name if declaration.dataset else 'no data'}, {declaration.path})"
-            self._studies[declaration] = Study(self, declaration, declaration.path.stem + (told if namesake else ""))
+            self._studies[declaration] = Study(
+                self, declaration, _shown(declaration.path.stem + (told if namesake else ""))
+            )
         return self._studies[declaration]
 
     def _target(self, name: str) -> Target:
@@ -546,13 +555,11 @@ class Study:
 
     def _demand_batch_axis(self, batch: int) -> None:
         """Raises UnsupportedError where the model can't take so many items in a call."""
-        fixed = next(
-            (spec for spec in self.assessment.inputs if not spec.shape or isinstance(spec.shape[0], int)), None
-        )
+        fixed = next((spec for spec in self.assessment.inputs if not has_batch_axis(spec)), None)
         if batch > 1 and fixed is not None:
             shape = ", ".join(str(axis) for axis in fixed.shape)
             raise UnsupportedError(
-                f"the model's input '{fixed.name}' [{shape}] has no first axis of any size to hold {batch} items; "
+                f"the model's input '{fixed.name}' [{shape}] has no batch as its first axis, of any size, to hold {batch} items; "
                 "export it with a dynamic batch axis."
             )
 
@@ -667,6 +674,11 @@ class Study:
             choice=None,
             measurements=(),
         )
+
+
+def _shown(name: str) -> str:
+    """A file's name as text, whatever the locale's encoding makes of it."""
+    return os.fsencode(name).decode("utf-8", "replace")
 
 
 def _told(action: Callable[[str], object], name: str) -> None:

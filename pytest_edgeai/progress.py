@@ -52,12 +52,13 @@ class _Work:
         return f"{text} ({self.place} of {self.total})" if self.total and self.place else text
 
     def left(self, now: float) -> float | None:
-        """Seconds, supposing that the steps to come take as long as those that are done; unknown before one is."""
+        """Seconds, supposing that the steps to come take as long as those that are done; unknown before one is, and when they don't."""
         done = self.place - 1
         if not self.total or done < 1:
             return None
         each = (self.stepped - self.begun) / done
-        return max(0.0, each * (self.total - done) - (now - self.stepped))
+        seconds = each * (self.total - done) - (now - self.stepped)
+        return seconds if seconds > 0 else None
 
 
 class Live:

@@ -5,6 +5,7 @@ Units are base units (seconds, bytes, ratios) unless a field says otherwise. Dig
 
 import enum
 import hashlib
+import json
 import re
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -135,6 +136,15 @@ class TensorSpec(Record, frozen=True, kw_only=True):
     """A numpy dtype name: ``float32``."""
     shape: tuple[int | str, ...]
     """A string is a dynamic axis' name."""
+
+
+_TIME: Final = re.compile(r"^(?!.*batch).*(seq|time|step)")
+
+
+def has_batch_axis(spec: TensorSpec) -> bool:
+    """Whether the first axis can hold several items: it is dynamic, and isn't named like time (``seq_len``, ``time``, ``steps``)."""
+    first = spec.shape[0] if spec.shape else 1
+    return isinstance(first, str) and not _TIME.search(first.lower())
 
 
 class Quantizable(Record, frozen=True, kw_only=True):
@@ -497,7 +507,11 @@ class Results(Record, frozen=True, kw_only=True):
 
 def digest_of(value: Any) -> str:
     """Digest of plain data or of a record: SHA-256 of its JSON with sorted keys."""
-    return hashlib.sha256(msgspec.json.encode(value, order="sorted")).hexdigest()
+    try:
+        data = msgspec.json.encode(value, order="sorted")
+    except UnicodeEncodeError:  # a file's name that is not in the locale's encoding
+        data = json.dumps(msgspec.to_builtins(value), sort_keys=True).encode()
+    return hashlib.sha256(data).hexdigest()
 
 
 def digest_of_file(path: Path) -> str:

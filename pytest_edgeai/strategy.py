@@ -1,6 +1,7 @@
 """Strategy: which recipes are worth building for a model, a target and a device; each with its reason, each refusal with its sentence."""
 
 import fnmatch
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
@@ -12,6 +13,7 @@ from pytest_edgeai.protocols import Framework
 from pytest_edgeai.records import (
     Assessment,
     Choice,
+    Citation,
     Device,
     Figure,
     Limits,
@@ -158,7 +160,12 @@ def lines(plan: Plan, target: Target, here: str, why_not_measured: str | None) -
     text = [f"{plan.model} for {target.name} ({target.title}) on {here}"]
     text += [f"  {remark}" for remark in target.remarks]
     text += [f"  only accuracy and size can be decided: {why_not_measured}"] if why_not_measured else []
-    text += [f"  prefer    {_cited(preference)}" for preference in plan.preferences if not preference.unfit]
+    fit = [preference for preference in plan.preferences if not preference.unfit]
+    # One line for those that the same rule named for the same reason.
+    text += [
+        f"  prefer    {', '.join(preference.framework for preference in named)}: {_cited(citations)}"
+        for citations, named in itertools.groupby(fit, key=lambda preference: preference.citations)
+    ]
     text += [f"  pass over {preference.unfit}" for preference in plan.preferences if preference.unfit]
     text.append(f"  baseline  {plan.baseline.name}: the unoptimized model")
     text += [f"  build     {offer.recipe.name}: {offer.reason}" for offer in plan.offers]
@@ -174,9 +181,8 @@ def lines(plan: Plan, target: Target, here: str, why_not_measured: str | None) -
     return text
 
 
-def _cited(preference: Preference) -> str:
-    told = "; ".join(f"{citation.rule}, because {citation.fact}" for citation in preference.citations)
-    return f"{preference.framework}: {told}"
+def _cited(citations: Iterable[Citation]) -> str:
+    return "; ".join(f"{citation.rule}, because {citation.fact}" for citation in citations)
 
 
 SAME_SPEED = 1.05

@@ -57,6 +57,15 @@ def test_without_a_command_it_prints_its_help(edgeai):
     assert all(command in out for command in cli.COMMANDS)
 
 
+@pytest.mark.parametrize("words", [["--help"], ["doctor", "--help"], ["--version"]])
+def test_help_and_version_end_well(capsys, words):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(words)
+
+    assert ended.value.code == 0
+    assert capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
@@ -160,6 +169,14 @@ def test_recommend_builds_nothing_and_leaves_the_working_folder_alone(edgeai, sa
 
     assert {path.name for path in tmp_path.iterdir()} == {"cache", "tmp"}
     assert not (tmp_path / "cache" / "variants").exists()
+
+
+def test_an_option_is_taken_under_the_plugins_name_too(edgeai, sample):
+    words = ("--edge-target=drone", "--edge-prefer-route=rapid", "--edge-require=mobile", "--edge-stand-in")
+
+    _, _, err = edgeai("recommend", str(sample.model), *words)
+
+    assert "No target named 'drone'" in err
 
 
 def test_recommend_with_data_offers_what_needs_calibration(edgeai, sample):

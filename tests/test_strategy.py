@@ -287,6 +287,18 @@ def test_a_plan_of_no_recipe_at_all_is_told_as_one():
     assert strategy.nothing(plan).endswith("or none has a name that was asked for.")
 
 
+def test_frameworks_that_one_rule_named_share_a_line():
+    plan = ordered_plan([Engine("openvino", recipe("openvino-int8"))], "intel")
+
+    text = strategy.lines(plan, {target.name: target for target in TARGETS}["intel"], "a-device", None)
+
+    prefer = [line.partition(" because ")[0] for line in text if line.startswith("  prefer")]
+    assert prefer == [
+        "  prefer    openvino, olive: platform matrix: Intel CPU/GPU -> OpenVINO, then Olive,",
+        "  prefer    onnxruntime: target: intel's own order -> OpenVINO, then Olive, then ONNX Runtime,",
+    ]
+
+
 def test_a_plan_for_people_cites_rules_and_passes_over_what_reads_no_such_model():
     plan = ordered_plan([Engine("openvino", recipe("openvino-int8"))], "arm-mobile")
 

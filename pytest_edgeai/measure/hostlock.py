@@ -12,6 +12,7 @@ from pathlib import Path
 
 import filelock
 
+from pytest_edgeai import folders
 from pytest_edgeai.errors import EdgeError
 
 NOTICE_AFTER = 2.0
@@ -94,21 +95,15 @@ def _acquired(acquire: Callable[..., object], seconds: float) -> bool:
 
 def _folder() -> Path:
     """Of this user alone: where everybody may write, somebody else may have been there first. Raises EdgeError."""
-    import platformdirs
-
-    why = []
-    places: tuple[Callable[[], Path], ...] = (
-        lambda: Path(tempfile.gettempdir()) / f"pytest-edgeai-{_user()}",
-        lambda: Path(platformdirs.user_cache_dir("pytest-edgeai", appauthor=False)) / "lock",
-    )
-    for place in places:
+    why, cache = [], folders.cache()
+    places = [Path(tempfile.gettempdir()) / f"pytest-edgeai-{_user()}", *([cache / "lock"] if cache else [])]
+    for folder in places:
         try:
-            folder = place()
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             if _is_own(folder):
                 return folder
             why.append(f"{folder} belongs to somebody else")
-        except (OSError, RuntimeError) as error:  # RuntimeError: this user has no home
+        except OSError as error:
             why.append(str(error))
     raise EdgeError(f"There is no folder for the host's lock: {'; '.join(why)}. Let TMPDIR name a folder of your own.")
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-from pytest_edgeai import errors, interrupts, temporary
+from pytest_edgeai import errors, folders, interrupts
 from pytest_edgeai.errors import EdgeError, WorkerError
 from pytest_edgeai.measure import channel
 
@@ -91,7 +91,7 @@ class Worker:
     def __init__(self, subject: str, *, offline: bool = False) -> None:
         self.subject = subject
         # A folder of its own to stand in: engines drop files where they run.
-        self._home = temporary.path("worker")
+        self._home = folders.temporary("worker")
         self._mark = self._home.name
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the worker
         self._connection, theirs = Pipe()

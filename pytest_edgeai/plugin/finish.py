@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_edgeai import interrupts, journal, report, results, temporary
+from pytest_edgeai import folders, interrupts, journal, report, results
 from pytest_edgeai.measure import process
 from pytest_edgeai.plugin import state
 from pytest_edgeai.plugin.session import EdgeSession
@@ -31,7 +31,7 @@ def finish(session: pytest.Session, termination: object) -> Results | None:
     finally:
         with interrupts.held():
             shutil.rmtree(edge.folder, ignore_errors=True)
-        temporary.sweep()
+        folders.sweep()
 
 
 def _gather(session: pytest.Session, edge: EdgeSession) -> Results | None:

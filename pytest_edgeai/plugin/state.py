@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_edgeai import temporary
+from pytest_edgeai import folders
 
 if TYPE_CHECKING:
     from pytest_edgeai.plugin.session import EdgeSession
@@ -29,7 +29,7 @@ def run_folder(config: pytest.Config) -> Path:
     if _FOLDER not in config.stash:
         given = getattr(config, "workerinput", {}).get("edge_folder")
         try:
-            config.stash[_FOLDER] = Path(given) if given else temporary.path(time.strftime("%Y%m%dT%H%M%S"))
+            config.stash[_FOLDER] = Path(given) if given else folders.temporary(time.strftime("%Y%m%dT%H%M%S"))
         except OSError as error:
             raise pytest.UsageError(f"There is no folder for temporary files: {error}. Let TMPDIR name one.") from None
     return config.stash[_FOLDER]

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pytest_edgeai import temporary as temporaries
+from pytest_edgeai import folders
 from pytest_edgeai.measure.process import MARK, Worker
 
 TESTS = """
@@ -190,7 +190,7 @@ def test_workers_die_with_a_pytest_that_is_killed_and_a_later_run_removes_its_fo
     there = left()
     for folder in temporary.glob("pytest-edgeai-*-*"):
         os.utime(folder, (0, 0))
-    temporaries.sweep()
+    folders.sweep()
 
     assert status == -signal.SIGKILL
     assert family() == []
@@ -209,7 +209,7 @@ def test_a_sweep_removes_only_what_is_ours_old_and_nobodys(temporary: Path) -> N
     young.mkdir()
     (temporary / dead.replace("0123", "8888")).symlink_to(temporary / "pytest-edgeai-mine")
 
-    temporaries.sweep()
+    folders.sweep()
 
     assert sorted(path.name for path in temporary.iterdir()) == sorted(
         [*kept, young.name, dead.replace("0123", "8888")]

@@ -1,4 +1,5 @@
-"""Temporary folders: under names by which a later run knows those that were left by one that was killed."""
+"""Folders that are nobody's business but ours: temporary ones, under names by which a later run knows those that were left by one that
+was killed, and the user's cache."""
 
 import contextlib
 import os
@@ -15,9 +16,20 @@ STALE_AFTER: Final = 24 * 3600.0
 _NAME: Final = re.compile(r"pytest-edgeai-(?:\d{8}T\d{6}|worker)-(\d+)-[0-9a-f]{16}")
 
 
-def path(what: str) -> Path:
+def temporary(what: str) -> Path:
     """A fresh name that nobody can guess; ``what``: "worker", or when a run began. Raises OSError where nothing can be written."""
     return Path(tempfile.gettempdir()) / f"pytest-edgeai-{what}-{os.getpid()}-{os.urandom(8).hex()}"
+
+
+def cache() -> Path | None:
+    """Of this user; ``None`` for one without a home."""
+    import platformdirs
+
+    try:
+        folder = Path(platformdirs.user_cache_dir("pytest-edgeai", appauthor=False))
+    except RuntimeError:
+        return None
+    return folder if folder.is_absolute() else None  # older versions leave the "~"
 
 
 def sweep() -> None:
