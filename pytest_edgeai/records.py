@@ -138,6 +138,15 @@ class TensorSpec(Record, frozen=True, kw_only=True):
     """A string is a dynamic axis' name."""
 
 
+_TIME: Final = re.compile(r"^(?!.*batch).*(seq|time|step)")
+
+
+def has_batch_axis(spec: TensorSpec) -> bool:
+    """Whether the first axis can hold several items: it is dynamic, and isn't named like time (``seq_len``, ``time``, ``steps``)."""
+    first = spec.shape[0] if spec.shape else 1
+    return isinstance(first, str) and not _TIME.search(first.lower())
+
+
 class Quantizable(Record, frozen=True, kw_only=True):
     """Whether a model can be brought to a precision, and why."""
 

@@ -10,6 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from pytest_edgeai.records import Results
 
+LATENCY = "def test_it(edge_variant):\n    assert edge_variant.latency.p50 <= 1000\n"
 SIZE = "def test_it(edge_variant):\n    assert edge_variant.size <= 10**9\n"
 ACCURACY = "def test_it(edge_variant):\n    assert edge_variant.accuracy >= 0.95 * edge_variant.reference.accuracy\n"
 
@@ -54,13 +55,21 @@ def test_without_data_the_sizes_of_dynamic_axes_are_an_option(run, tmp_path: Pat
     found.assert_outcomes(passed=1)
 
 
-def test_a_model_that_cannot_run_on_made_up_sizes_tells_them_and_how_to_choose_others(run, tmp_path: Path) -> None:
-    found = run(SIZE, linear(tmp_path / "m.onnx", ("batch",), 4))
+@pytest.mark.parametrize("before", [False, True], ids=["when it is built", "when it was built before"])
+def test_a_model_that_cannot_run_on_made_up_sizes_tells_them_and_how_to_choose_others(
+    run, tmp_path: Path, before: bool
+) -> None:
+    model = linear(tmp_path / "m.onnx", ("batch",), 5 + before)
+    if before:
+        run(SIZE, model, "--edge-shape=features=24").assert_outcomes(passed=1)
+
+    found = run(LATENCY, model)
 
     assert found.ret == pytest.ExitCode.TESTS_FAILED
     found.stdout.fnmatch_lines(
         ["*were made up (batch=1, features=16); choose other sizes with --edge-shape, or give a dataset*"]
     )
+    assert "pytest_edgeai/" not in found.stdout.str()
 
 
 @pytest.mark.parametrize(
