@@ -174,6 +174,7 @@ def _assess(arguments: argparse.Namespace) -> int:
 def _recommend(arguments: argparse.Namespace) -> int:
     from pytest_edgeai import guidance, registry
     from pytest_edgeai.pipeline import Declaration, Run
+    from pytest_edgeai.progress import Progress
     from pytest_edgeai.settings import Settings
 
     if arguments.prefer_route not in guidance.ROUTES:
@@ -186,7 +187,7 @@ def _recommend(arguments: argparse.Namespace) -> int:
         cache=arguments.cache,
     )
     with tempfile.TemporaryDirectory(prefix="pytest-edgeai-") as folder:
-        run = Run(settings, _importable(arguments.plugin), Path(folder), "edgeai", _say)
+        run = Run(settings, _importable(arguments.plugin), Path(folder), "edgeai", Progress(_say))
         study = run.study(Declaration(Path(arguments.model), arguments.dataset, settings.score))
         plan = study.plan
         advice = {

@@ -282,7 +282,7 @@ def _shortfalls(
             "takes {} of the baseline's own memory, the limit is {}",
             "proportion",
         ),
-        (value("size"), limits.package_bytes, "is {} large, the limit of the package is {}", "bytes"),
+        (value("size"), limits.package, "is {} large, the limit of the package is {}", "bytes"),
         (value("memory.peak"), limits.memory_bytes, "peaks at {}, the limit is {}", "bytes"),
     )
     missed = [

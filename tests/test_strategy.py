@@ -441,7 +441,7 @@ def test_the_only_one_that_meets_the_limits_is_called_alone():
         ({"accuracy": 0.81}, {}, "keeps 90.00 % of the reference's accuracy, the limit is 95.00 %"),
         ({"speedup": 1.62}, {}, "is 1.62x as fast as the baseline, the limit is 2x"),
         ({"footprint": 75.0}, {}, "takes 75.00 % of the baseline's own memory, the limit is 50.00 %"),
-        ({"size": 60 * MB}, {"package_bytes": 50_000_000}, "is 60 MB large, the limit of the package is 50 MB"),
+        ({"size": 60 * MB}, {"package": 50_000_000}, "is 60 MB large, the limit of the package is 50 MB"),
         ({"peak": 300 * MB}, {"memory_bytes": 256_000_000}, "peaks at 300 MB, the limit is 256 MB"),
     ],
 )
@@ -456,7 +456,7 @@ def test_each_limit_that_is_broken_is_told(broken, limits, sentence):
 def test_a_value_exactly_at_its_limit_meets_it():
     at_the_limit = {"accuracy": 0.855, "speedup": 2.0, "footprint": 50.0, "size": 50 * MB, "peak": 256 * MB}
 
-    choice = chosen({"zeta-int8": screened(**at_the_limit)}, package_bytes=50_000_000, memory_bytes=256_000_000)
+    choice = chosen({"zeta-int8": screened(**at_the_limit)}, package=50_000_000, memory_bytes=256_000_000)
 
     assert choice.meets_limits
 

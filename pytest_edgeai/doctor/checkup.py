@@ -10,7 +10,9 @@ from typing import Final
 from pytest_edgeai import device as devices
 from pytest_edgeai.doctor.engines import Engine, examine
 from pytest_edgeai.doctor.surroundings import Check, look
+from pytest_edgeai.errors import EdgeError
 from pytest_edgeai.measure.hostlock import HostLock
+from pytest_edgeai.progress import Progress
 from pytest_edgeai.protocols import Task
 from pytest_edgeai.records import Device, Record, Target
 from pytest_edgeai.registry import Registry
@@ -53,8 +55,8 @@ def check_up(
     must be waited for, ``progress`` of every framework that is probed."""
     checks = tuple(look(device, cache, say))  # before the probes, which are noise themselves
     with contextlib.ExitStack() as stack:
-        with contextlib.suppress(OSError, sqlite3.Error):  # a check of its own tells it
-            stack.enter_context(HostLock(say).building())
+        with contextlib.suppress(EdgeError, OSError, sqlite3.Error):  # a check of its own tells it
+            stack.enter_context(HostLock(Progress(say).working).building())
         engines = tuple(examine(found, device, target, task, progress, timeout))
     return CheckUp(
         schema=SCHEMA,

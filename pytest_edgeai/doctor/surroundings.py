@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Final, Literal
 
 from pytest_edgeai import build as building
+from pytest_edgeai.errors import EdgeError
 from pytest_edgeai.measure.hostlock import HostLock
 from pytest_edgeai.measure.noise import Noise
 from pytest_edgeai.measure.quiet import Quiet
+from pytest_edgeai.progress import Progress
 from pytest_edgeai.records import Device, Record
 from pytest_edgeai.units import show
 
@@ -147,8 +149,8 @@ def _of_cache(root: Path) -> Check:
 def of_lock(say: Callable[[str], None]) -> Check:
     """Whether the host's lock can be used, and whether somebody holds it; it is not waited for."""
     try:
-        idle = HostLock(say).idle()
-    except (OSError, sqlite3.Error) as error:
+        idle = HostLock(Progress(say).working).idle()
+    except (EdgeError, OSError, sqlite3.Error) as error:
         how = "set TMPDIR to a folder on a local disk that you may write"
         return Check(name="host lock", state="problem", text=f"it can't be used: {error}", mend=how)
     text = "usable" if idle else "usable; something on this machine is being built or measured right now"

@@ -88,7 +88,8 @@ def test_a_lock_that_another_process_holds_is_told_and_not_waited_for(tmp_path, 
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     program = (
         "from pytest_edgeai.measure.hostlock import HostLock\n"
-        "with HostLock(print).measuring():\n    print('held', flush=True)\n    input()\n"
+        "from pytest_edgeai.progress import Progress\n"
+        "with HostLock(Progress(print).working).measuring():\n    print('held', flush=True)\n    input()\n"
     )
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     with subprocess.Popen(

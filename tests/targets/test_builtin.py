@@ -33,8 +33,8 @@ LIMITS = {
     "edge-tpu": Limits(offline=True),
     "cross": Limits(),
     "enterprise": Limits(),
-    "ios": Limits(package_bytes=50_000_000, offline=True),
-    "android": Limits(package_bytes=100_000_000, offline=True),
+    "ios": Limits(package=50_000_000, offline=True),
+    "android": Limits(package=100_000_000, offline=True),
 }
 
 
