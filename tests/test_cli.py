@@ -205,6 +205,14 @@ def test_recommend_as_json_cites_a_rule_and_a_fact_for_every_framework(edgeai, s
     assert ("--edge-prefer-route" in found["next"][0]) == (route != "target")
 
 
+def test_recommend_shows_every_limit_that_the_target_states(edgeai, sample):
+    _, out, _ = edgeai("recommend", str(sample.model), "--target=ios", "--cache=cache")
+
+    text = joined(out)
+    assert "package at most 50 MB" in text
+    assert "network none when it runs" in text
+
+
 def test_recommend_passes_over_what_reads_no_onnx(edgeai, sample):
     _, out, _ = edgeai("recommend", str(sample.model), "--target=apple", "--cache=cache")
 
