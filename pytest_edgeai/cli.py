@@ -331,6 +331,7 @@ def _assess_rows(name: str, told: dict[str, Any]) -> Iterator[Row]:
 
 def _recommend_rows(advice: dict[str, Any], here: str) -> Iterator[Row]:
     from pytest_edgeai.guidance import COURSE, OURS
+    from pytest_edgeai.strategy import refusals
 
     sources = {COURSE: "course", OURS: "ours"}
     plan: Plan = advice["plan"]
@@ -365,8 +366,8 @@ def _recommend_rows(advice: dict[str, Any], here: str) -> Iterator[Row]:
         yield "build", f"{offer.recipe.name}: {offer.reason}"
     if not plan.offers:
         yield "build", "nothing: every recipe is refused, so gates on variants are UNSUPPORTED"
-    for refusal in plan.refusals:
-        yield "refuse", f"{refusal.recipe}: {refusal.reason}"
+    for reason, recipes in refusals(plan):
+        yield "refuse", f"{', '.join(recipes)}: {reason}"
     yield "", ""
     yield f"Limits of {target.name}", ""
     yield from _limits(target.limits)
