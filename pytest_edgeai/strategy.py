@@ -80,7 +80,7 @@ def plan(
     facts = guidance.Facts(kind=kind, modalities=assessment.modalities, parameters=assessment.parameters)
     preferences = guidance.order(facts, target, _here(device, target), frameworks, route, required)
     places = {preference.framework: place for place, preference in enumerate(preferences)}
-    offers, refusals = [], []
+    offers, refused = [], []
     for recipe in sorted(recipes, key=lambda recipe: places[recipe.framework]):
         framework = frameworks[recipe.framework]
         if recipe.framework not in installed:
@@ -97,20 +97,28 @@ def plan(
             )
             offers.append(Offer(recipe=recipe, reason=reason, citations=citations))
         else:
-            refusals.append(Refusal(recipe=recipe.name, reason=refusal))
+            refused.append(Refusal(recipe=recipe.name, reason=refusal))
     return Plan(
         model=model,
         target=target.name,
         baseline=baseline,
         offers=tuple(offers),
-        refusals=tuple(refusals),
+        refusals=tuple(refused),
         preferences=preferences,
     )
 
 
+def refusals(plan: Plan) -> list[tuple[str, list[str]]]:
+    """Each reason with the recipes that are refused for it, in the plan's order."""
+    found: dict[str, list[str]] = {}
+    for refusal in plan.refusals:
+        found.setdefault(refusal.reason, []).append(refusal.recipe)
+    return list(found.items())
+
+
 def nothing(plan: Plan) -> str:
     """Why no variant is made, in a sentence, for a plan without offers."""
-    told = "; ".join(dict.fromkeys(f"{refusal.recipe}: {refusal.reason.rstrip('.')}" for refusal in plan.refusals))
+    told = "; ".join(f"{', '.join(recipes)}: {reason.rstrip('.')}" for reason, recipes in refusals(plan))
     asked = "no framework that is registered has a recipe for it, or none has a name that was asked for"
     return f"No recipe is offered for {plan.model} on {plan.target}: {told or asked}."
 
@@ -145,7 +153,7 @@ def lines(plan: Plan, target: Target, here: str, why_not_measured: str | None) -
     text += (
         [] if plan.offers else ["  build     nothing: every recipe is refused, so gates on variants are UNSUPPORTED"]
     )
-    text += [f"  refuse    {refusal.recipe}: {refusal.reason}" for refusal in plan.refusals]
+    text += [f"  refuse    {', '.join(recipes)}: {reason}" for reason, recipes in refusals(plan)]
     if plan.offers:
         build, screen = SECONDS_TO_BUILD * len(plan.offers), SECONDS_TO_SCREEN * (len(plan.offers) + 1)
         text.append(

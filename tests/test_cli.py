@@ -158,7 +158,7 @@ def test_recommend_shows_frameworks_rules_plan_limits_and_what_to_run_next(edgea
     )
     assert "2 olive (no plugin brings it here)" in text
     assert "baseline onnxruntime-fp32" in text
-    assert "refuse onnxruntime-int8-static: It needs calibration items" in text
+    assert "refuse openvino-int8, onnxruntime-int8-static: It needs calibration items" in text
     assert "accuracy at least 95.00 % of the reference's" in text
     assert f"$ pytest --pyargs pytest_edgeai.suites --edge-model={sample.model} --edge-target=intel" in text
     assert max(map(len, [line for line in out.splitlines() if "$" not in line])) <= 80
@@ -203,6 +203,14 @@ def test_recommend_as_json_cites_a_rule_and_a_fact_for_every_framework(edgeai, s
         assert preference["framework"] in found["frameworks"]
     assert found["plan"]["preferences"][0]["framework"] == "onnxruntime"
     assert ("--edge-prefer-route" in found["next"][0]) == (route != "target")
+
+
+def test_recommend_shows_every_limit_that_the_target_states(edgeai, sample):
+    _, out, _ = edgeai("recommend", str(sample.model), "--target=ios", "--cache=cache")
+
+    text = joined(out)
+    assert "package at most 50 MB" in text
+    assert "network none when it runs" in text
 
 
 def test_recommend_passes_over_what_reads_no_onnx(edgeai, sample):

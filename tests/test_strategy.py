@@ -260,6 +260,20 @@ def test_a_plan_without_offers_is_told_as_one():
     assert strategy.nothing(plan) == "No recipe is offered for detector on drone: zeta-bf16: The CPU has no AMX."
 
 
+def test_recipes_that_are_refused_for_one_reason_are_told_together():
+    picky = Engine("zeta", recipe("zeta-bf16"), recipe("zeta-int8"), refused="It is Tuesday.")
+    frameworks = [picky, Engine("alpha", recipe("alpha-int8"), refused="It rains.")]
+
+    plan = planned(frameworks, {"zeta", "alpha"})
+
+    text = strategy.lines(plan, target("zeta", "alpha"), "a-device", None)
+    assert [line for line in text if line.startswith("  refuse")] == [
+        "  refuse    zeta-bf16, zeta-int8: It is Tuesday.",
+        "  refuse    alpha-int8: It rains.",
+    ]
+    assert "zeta-bf16, zeta-int8: It is Tuesday; alpha-int8: It rains." in strategy.nothing(plan)
+
+
 def test_a_plan_of_no_recipe_at_all_is_told_as_one():
     plan = planned([Engine("zeta")], {"zeta"})
 
