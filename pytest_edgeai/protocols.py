@@ -14,7 +14,11 @@ Arrays = Mapping[str, NDArray[Any]]
 
 
 class Runner(Protocol):
-    """A loaded variant: named arrays in, named arrays out. Lives in a worker."""
+    """A loaded variant: named arrays in, named arrays out. Lives in a worker.
+
+    A runner may have ``parallel(requests)``, which gives that many callables like itself, to be called by as many threads at the same
+    time; they share the weights. A runner without it takes one call after the other.
+    """
 
     def __call__(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
         """One inference, finished when it returns (asynchronous engines wait)."""
@@ -32,6 +36,9 @@ class Framework(Protocol):
     ``name`` is the first part of its recipes' names. ``distributions`` are what must be installed for it, the engine first; their
     versions are part of every cache key. ``catalogue``, ``baseline`` and ``refusal`` run in the pytest process and import nothing
     heavy; ``devices``, ``build`` and ``load`` run in a worker.
+
+    An engine that heeds ``recipe.tuning`` says so by ``tunes = True``: it refuses in ``refusal`` the keys and values that it doesn't
+    have, and raises an EdgeError when it is loaded and uses something else. Tuned recipes of other engines are refused for them.
     """
 
     name: str
@@ -58,7 +65,10 @@ class Framework(Protocol):
         ...
 
     def build(self, recipe: Recipe, model: Path, folder: Path, calibration: Sequence[Arrays]) -> None:
-        """Make the variant of ``model`` in the empty ``folder``. ``calibration``: one mapping an item, batch of one."""
+        """Make the variant of ``model`` in the empty ``folder``. ``calibration``: one mapping an item, batch of one.
+
+        Raises UnsupportedError when the engine can't take this model (it lacks an operator), BuildError when it should have.
+        """
         ...
 
     def load(self, recipe: Recipe, folder: Path, threads: int) -> Runner:
