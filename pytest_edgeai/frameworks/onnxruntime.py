@@ -155,6 +155,8 @@ class OnnxRuntime:
         work = assessment.precisions.get(f"int8-{recipe.method}")
         there = [name for name in recipe.needs if name in device.features]
         cpu = f"the CPU has {' and '.join(there)}" if there else f"but the CPU has none of {', '.join(recipe.needs)}"
+        if not _on_cpu(recipe):
+            cpu = f"it was asked for on {recipe.tuning['device']}"
         return f"{_capital(work.reason)}; {cpu}." if work else f"{_capital(cpu)}."
 
     def devices(self) -> Sequence[EngineDevice]:
