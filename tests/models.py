@@ -200,6 +200,19 @@ def two_towers(path: Path, *, seed: int = 0) -> Path:
     return _saved(path, nodes, inputs, outputs, weights)
 
 
+def pairs(count: int, *, seed: int = 1) -> list[dict[str, Any]]:
+    """Calls for :func:`two_towers`."""
+    rng = np.random.default_rng(seed)
+    return [
+        {
+            "image": rng.uniform(0, 1, (1, 3, 16, 16)).astype(np.float32),
+            "facts": rng.standard_normal((1, 8)).astype(np.float32),
+            "known": rng.random((1, 8)) > 0.3,
+        }
+        for _ in range(count)
+    ]
+
+
 def trees(path: Path, trees: int = 20, *, seed: int = 0) -> Path:
     """Decision stumps of ``ai.onnx.ml``; input ``x`` [batch, 8], outputs ``label`` int64 and ``scores`` [batch, 3]."""
     rng = np.random.default_rng(seed)

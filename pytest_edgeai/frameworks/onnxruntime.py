@@ -76,6 +76,7 @@ _INT8_KERNELS: Final = frozenset(
         "DynamicQuantizeLSTM",
     }
 )
+_FP16_KERNELS: Final = frozenset({"Conv", "FusedConv", "NhwcFusedConv", "Gemm", "FusedGemm", "MatMul", "FusedMatMul"})
 _BATCH: Final = "DATA_BATCH"
 """ONNX's own mark of the axis that counts items
 (https://onnx.ai/onnx/repo-docs/DimensionDenotation.html)."""
@@ -327,14 +328,19 @@ def _copy(model: Path, file: Path) -> None:
 def _halve(recipe: Recipe, model: Path, file: Path, scratch: Path) -> None:
     import onnx
     from onnxruntime.transformers.float16 import convert_float_to_float16
+    from onnxruntime.transformers.onnx_model import OnnxModel
 
-    halves = convert_float_to_float16(onnx.load(model), keep_io_types=True, disable_shape_infer=_is_large(model))
-    _save(halves, file, apart=bool(_outside(model)))
-    # What the CPU has no kernels for gets casts to fp32 around it, and those of the weights are done once and for all.
-    if _on_cpu(recipe) and not any(
-        tensor.data_type == onnx.TensorProto.FLOAT16
-        for tensor in _optimized(file, scratch / "optimized.onnx").initializer
-    ):
+    halves = OnnxModel(
+        convert_float_to_float16(onnx.load(model), keep_io_types=True, disable_shape_infer=_is_large(model))
+    )
+    halves.topological_sort()  # the casts of inputs were put at the end
+    _save(halves.model, file, apart=bool(_outside(model)))
+    if not _on_cpu(recipe):
+        return
+    # What the CPU has no kernels for gets casts to fp32 before it.
+    graph = _optimized(file, scratch / "optimized.onnx")
+    half = {tensor.name for tensor in graph.initializer if tensor.data_type == onnx.TensorProto.FLOAT16}
+    if not any(half & set(node.input) for node in graph.node if node.op_type in _FP16_KERNELS):
         raise UnsupportedError(
             f"{recipe.name}: ONNX Runtime has no half-precision kernels here and turns every weight back into fp32, so this variant would be "
             "fp32 by another name."
@@ -504,8 +510,8 @@ def _problem(error: Exception, kind: type[EdgeError], doing: str) -> EdgeError:
 
 
 def _said(error: Exception) -> str:
-    """What an exception says, in one line, without ONNX Runtime's preamble."""
-    text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", " ".join(str(error).split()))
+    """What an exception says, in one line, without the preambles of ONNX Runtime and ONNX."""
+    text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : |^\S+\.h:\d+: .*? failed: ", "", " ".join(str(error).split()))
     return text[:400].rstrip(".") or type(error).__name__
 
 
