@@ -1,5 +1,6 @@
 """Small real models for the tests, made on the spot."""
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -54,18 +55,21 @@ def items(path: Path, model: Path, count: int = 400, size: int = 16, *, wrong: f
     return path
 
 
-def dense(path: Path, *, opset: int = 17, dtype: int = TensorProto.FLOAT, width: int = 128, seed: int = 0) -> Path:
-    """Two matrix products with a ReLU between them; input ``x`` [batch, 64], output ``y`` [batch, 10]."""
+def dense(
+    path: Path, *, opset: int = 17, dtype: int = TensorProto.FLOAT, width: int = 128, layers: int = 2, seed: int = 0
+) -> Path:
+    """Matrix products with ReLUs between them; input ``x`` [batch, 64], output ``y`` [batch, 10]."""
     rng = np.random.default_rng(seed)
-    weights = [
-        numpy_helper.from_array((rng.standard_normal(shape) / 8).astype(helper.tensor_dtype_to_np_dtype(dtype)), name)
-        for name, shape in (("w1", (64, width)), ("w2", (width, 10)))
-    ]
-    nodes = [
-        helper.make_node("MatMul", ["x", "w1"], ["h"]),
-        helper.make_node("Relu", ["h"], ["r"]),
-        helper.make_node("MatMul", ["r", "w2"], ["y"]),
-    ]
+    sizes = [64, *[width] * (layers - 1), 10]
+    weights, nodes, before = [], [], "x"
+    for layer, shape in enumerate(pairwise(sizes)):
+        last = layer == layers - 1
+        values = (rng.standard_normal(shape) / np.sqrt(shape[0])).astype(helper.tensor_dtype_to_np_dtype(dtype))
+        weights.append(numpy_helper.from_array(values, f"w{layer}"))
+        nodes.append(helper.make_node("MatMul", [before, f"w{layer}"], ["y" if last else f"h{layer}"]))
+        if not last:
+            nodes.append(helper.make_node("Relu", [f"h{layer}"], [f"r{layer}"]))
+        before = f"r{layer}"
     inputs = [helper.make_tensor_value_info("x", dtype, ["batch", 64])]
     outputs = [helper.make_tensor_value_info("y", dtype, ["batch", 10])]
     return _saved(path, nodes, inputs, outputs, weights, opset)
