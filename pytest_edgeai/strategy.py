@@ -43,8 +43,9 @@ def catalogue(
     """
     engines = list(frameworks)
     offered = [recipe for engine in engines for recipe in engine.catalogue(target, kind)]
-    chosen = offered if wanted is None else []
-    for part in (wanted or "").split():
+    parts = (wanted or "").split()
+    chosen = [] if parts else offered
+    for part in parts:
         glob, at, tuned = part.partition("@")
         baselines = [baseline for engine in engines if (baseline := engine.baseline(kind)) is not None]
         known = {recipe.name: recipe for recipe in (*offered, *(baselines if at else ()))}
@@ -79,7 +80,7 @@ def _tuning(part: str, text: str) -> dict[str, str | int]:
 def _meant(glob: str, names: Iterable[str]) -> str:
     """A guess at the name that was meant, and the names that there are."""
     known = sorted(names)
-    close = difflib.get_close_matches(glob, known, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(glob.lower(), known, n=1, cutoff=0.5)
     guess = f" Did you mean '{close[0]}'?" if close else ""
     return f"{guess} Known: {', '.join(known) or 'none'}."
 
