@@ -342,7 +342,7 @@ def _halve(recipe: Recipe, model: Path, file: Path, scratch: Path) -> None:
     half = {tensor.name for tensor in graph.initializer if tensor.data_type == onnx.TensorProto.FLOAT16}
     if not any(half & set(node.input) for node in graph.node if node.op_type in _FP16_KERNELS):
         raise UnsupportedError(
-            f"{recipe.name}: ONNX Runtime has no half-precision kernels here and turns every weight back into fp32, so this variant would be "
+            "ONNX Runtime has no half-precision kernels here and turns every weight back into fp32, so this variant would be "
             "fp32 by another name."
         )
 
