@@ -15,7 +15,7 @@ from typing import Any
 import filelock
 import msgspec
 
-from pytest_edgeai import arrays, registry
+from pytest_edgeai import arrays, interrupts, registry
 from pytest_edgeai.errors import BuildError, ModelError
 from pytest_edgeai.protocols import Task
 from pytest_edgeai.records import SCHEMA, Model, Recipe, Variant, digest_of, digest_of_file
@@ -143,19 +143,21 @@ class Cache:
         """A fresh folder for a build; what is left of it afterwards is removed."""
         folder = self.root / "partial" / uuid.uuid4().hex
         try:
-            (folder / _ARTIFACT).mkdir(parents=True)
-        except OSError as error:
-            raise self._unwritable(error) from error
-        try:
+            try:
+                (folder / _ARTIFACT).mkdir(parents=True)
+            except OSError as error:
+                raise self._unwritable(error) from error
             yield folder
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            with interrupts.held():
+                shutil.rmtree(folder, ignore_errors=True)
 
     @contextlib.contextmanager
     def alone(self, key: str) -> Iterator[None]:
         """Only one process builds a key at a time: saves work, but nothing depends on it (locks may not work on network drives)."""
-        lock = filelock.FileLock(self.root / "partial" / f"{key}.lock")
+        lock = filelock.FileLock(self.root / "locks" / f"{key}.lock")
         try:
+            (self.root / "locks").mkdir(exist_ok=True)
             lock.acquire(timeout=BUILD_TIMEOUT)
         except (filelock.Timeout, OSError, NotImplementedError) as error:
             self._say(f"building without the cache's lock ({error})")
@@ -192,7 +194,7 @@ def build(
     cache: Cache,
     task: Task,
     lock: Callable[[], AbstractContextManager[None]],
-    say: Callable[[str], None],
+    working: Callable[[str], AbstractContextManager[object]],
 ) -> tuple[Variant, bool]:
     """The variant, and whether it came from the cache. Raises BuildError or WorkerError."""
     key, recipe, model = ingredients.key, ingredients.recipe, ingredients.model
@@ -203,8 +205,7 @@ def build(
         found = cache.find(key)  # somebody may have built it while we waited
         if found is not None:
             return found, True
-        say(f"building {recipe.name} of {model.name}")
-        with cache.partial() as partial:
+        with working(f"building {recipe.name} of {model.name}"), cache.partial() as partial:
             begin = time.monotonic()
             task(
                 "build",

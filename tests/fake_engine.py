@@ -3,12 +3,16 @@
 import os
 import shutil
 import signal
+import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import numpy as np
 
 from pytest_edgeai import hookimpl
+from pytest_edgeai.errors import UnsupportedError
 from pytest_edgeai.records import EngineDevice, Recipe
 
 METHODS = (
@@ -22,6 +26,10 @@ METHODS = (
     "nothing_built",
     "slow_build",  # two files; long enough to be killed in the middle, unless a file "hurry" lies beside the model
     "chatty",  # prints without end
+    "parallel",  # answers several calls at a time
+    "refused",  # turns out not to take the model when it is built
+    "networked",  # wants a network when it is loaded
+    "breeding",  # leaves a process in a session of its own, whose parent is gone, and hangs
 )  # fmt: skip
 
 
@@ -52,6 +60,8 @@ class Fake:
     def build(self, recipe, model, folder, calibration):
         self._builds = True
         misbehave(recipe.method, "build")
+        if recipe.method == "refused":
+            raise UnsupportedError("the engine has no operator Conv.")
         if recipe.method == "slow_build":
             (folder / "half.bin").write_bytes(b"half")
             if not (model.parent / "hurry").exists():
@@ -61,9 +71,17 @@ class Fake:
             shutil.copy(model, folder / "model.onnx")
 
     def load(self, recipe, folder, threads):
+        if recipe.method == "breeding" and not self._builds:
+            breed()
+            time.sleep(3600)
         if not self._builds:  # the process that built it only proves that it runs
             misbehave(recipe.method, "load")
-        return Runner(recipe.method, folder, threads)
+        if recipe.method == "networked":
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as gram:
+                gram.connect(("127.0.0.1", 9))  # sends nothing; without a network there is no way there
+        return (ParallelRunner if recipe.method in ("parallel", "raise_later") else Runner)(
+            recipe.method, folder, threads
+        )
 
 
 class Runner:
@@ -88,13 +106,24 @@ class Runner:
             self._session.run(None, dict(inputs))
         if self._method == "chatty":
             print("x" * 10_000_000, flush=True)
-        outputs = dict(zip(["logits"], self._session.run(None, dict(inputs)), strict=True))
+        names = [output.name for output in self._session.get_outputs()]
+        outputs = dict(zip(names, self._session.run(None, dict(inputs)), strict=True))
         if self._method == "nan_call" or (self._method == "nan_later" and self._calls > 10):
-            outputs["logits"] = np.full_like(outputs["logits"], np.nan)
+            outputs = {name: np.full_like(array, np.nan) for name, array in outputs.items()}
         return outputs
 
     def placement(self):
         return {"device": "CPU", "precision": "fp32"}
+
+
+class ParallelRunner(Runner):
+    def parallel(self, requests):
+        return [self] * requests
+
+
+def breed() -> None:
+    code = "import os, sys, time; os.fork() and os._exit(0); os.setsid(); time.sleep(3600)"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def misbehave(method: str, phase: str) -> None:

@@ -13,11 +13,12 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from multiprocessing import Pipe
+from multiprocessing.connection import Connection
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-from pytest_edgeai import errors
+from pytest_edgeai import errors, folders, interrupts
 from pytest_edgeai.errors import EdgeError, WorkerError
 from pytest_edgeai.measure import channel
 
@@ -65,6 +66,8 @@ SET: Final = {
     "CI": "true",
     "NO_COLOR": "1",
 }
+MARK: Final = "PYTEST_EDGEAI_WORKER"
+"""Environment variable by which a worker's descendants are known."""
 LOG_LIMIT: Final = 64 * 2**20
 """Bytes that a worker may print before it is stopped."""
 _SLICE: Final = 0.5
@@ -82,15 +85,28 @@ _NO_ENGINE: Final = re.compile(
 class Worker:
     """One worker process; a context manager that leaves nothing behind.
 
-    ``subject`` names in errors what the worker is for.
+    ``subject`` names in errors what the worker is for; ``offline``: take the network away from it, where the system allows that.
     """
 
-    def __init__(self, subject: str) -> None:
+    def __init__(self, subject: str, *, offline: bool = False) -> None:
         self.subject = subject
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the worker
         # A folder of its own to stand in: engines drop files where they run.
-        self._home = Path(tempfile.mkdtemp(prefix="pytest-edgeai-worker-"))
+        self._home = folders.temporary("worker")
+        self._mark = self._home.name
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the worker
         self._connection, theirs = Pipe()
+        self._wait = channel.waiter(self._connection)
+        self._process: subprocess.Popen[bytes] | None = None
+        _OPEN.add(self)
+        try:
+            with interrupts.held(), theirs:
+                self._start(theirs, offline)
+        except BaseException:
+            self.close()
+            raise
+
+    def _start(self, theirs: Connection, offline: bool) -> None:
+        self._home.mkdir(mode=0o700)
         if sys.platform != "win32":
             with socket.socket(fileno=os.dup(self._connection.fileno())) as ours:
                 ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", STALL, 0))
@@ -101,15 +117,15 @@ class Worker:
             startup = subprocess.STARTUPINFO(lpAttributeList={"handle_list": [handle]})
             inherit = {"startupinfo": startup, "creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
         self._process = subprocess.Popen(  # noqa: S603 - our own module
-            [sys.executable, "-P", "-m", "pytest_edgeai.measure.worker", str(handle), str(os.getpid())],
+            [sys.executable, "-P", "-m", "pytest_edgeai.measure.worker", str(handle), str(os.getpid())]
+            + (["offline"] if offline else []),
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=self._log,
-            env=_environment(),
+            env={**_environment(), **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(self._home)), MARK: self._mark},
             cwd=self._home,
             **inherit,
         )
-        theirs.close()
 
     def ask(self, operation: str, *, phase: str, timeout: float, **arguments: Any) -> Any:
         """The worker's answer. Raises WorkerError when it died, hung or answered nonsense; its own EdgeError when it refused."""
@@ -118,7 +134,7 @@ class Worker:
         try:
             channel.send(self._connection, {"do": operation, **arguments})
             deadline = time.monotonic() + timeout
-            while not self._connection.poll(min(_SLICE, max(0.0, deadline - time.monotonic()))):
+            while not self._wait(min(_SLICE, max(0.0, deadline - time.monotonic()))):
                 if time.monotonic() >= deadline:
                     raise self._failed(phase, self._stop_hanging(timeout))
                 self._limit_log(phase)
@@ -141,21 +157,28 @@ class Worker:
 
     def kill(self) -> None:
         """Kill the process and everything that it started."""
+        if self._process is None:
+            return
         if sys.platform == "win32":
             self._process.kill()
         else:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+        if sys.platform == "linux":
+            _kill_marked(self._mark)
 
     def close(self) -> None:
         """End the process: by closing the connection, else by force."""
-        self._connection.close()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(timeout=0.2)
-        self.kill()
-        self._log.close()
-        shutil.rmtree(self._home, ignore_errors=True)
+        with interrupts.held():
+            self._connection.close()
+            if self._process is not None:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self._process.wait(timeout=0.2)
+            self.kill()
+            self._log.close()
+            shutil.rmtree(self._home, ignore_errors=True)
+            _OPEN.discard(self)
 
     def __enter__(self) -> Self:
         return self
@@ -164,6 +187,12 @@ class Worker:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    @property
+    def _running(self) -> "subprocess.Popen[bytes]":
+        if self._process is None:
+            raise WorkerError(self.subject, "start", "it was never started")
+        return self._process
 
     def _receive(self) -> dict[str, Any]:
         answer = channel.receive(self._connection)
@@ -184,14 +213,14 @@ class Worker:
 
     def _stop_hanging(self, timeout: float) -> str:
         if hasattr(signal, "SIGUSR1"):
-            self._process.send_signal(signal.SIGUSR1)  # faulthandler prints where it hangs
+            self._running.send_signal(signal.SIGUSR1)  # faulthandler prints where it hangs
             time.sleep(0.2)
         self.kill()
         return f"no answer within {timeout:.0f} s"
 
     def _death(self) -> str:
         try:
-            status = self._process.wait(timeout=5)
+            status = self._running.wait(timeout=5)
         except subprocess.TimeoutExpired:
             self.kill()
             return "it closed the connection"
@@ -202,10 +231,40 @@ class Worker:
         return f"killed by {name}{hint}"
 
 
+_OPEN: Final[set[Worker]] = set()
+"""Workers that are not closed. An interrupt can strike between the start of one and the block that would close it."""
+
+
+def close_all() -> None:
+    """Nothing that this process started is left."""
+    for worker in list(_OPEN):
+        worker.close()
+
+
 def run_task(task: str, arguments: Mapping[str, Any], *, subject: str, timeout: float) -> Any:
     """Run one task in a fresh worker. See :class:`pytest_edgeai.protocols.Task`."""
     with Worker(subject) as worker:
         return worker.ask("task", phase=task, timeout=timeout, task=task, arguments=dict(arguments))
+
+
+def _kill_marked(mark: str) -> None:
+    """Kill what a worker started and what left its process group, wherever it hangs in the tree: it has inherited the environment."""
+    wanted = f"{MARK}={mark}".encode()
+    for _ in range(10):
+        found = [process for process in Path("/proc").iterdir() if process.name.isdigit() and _has(process, wanted)]
+        if not found:
+            return
+        for process in found:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(int(process.name), signal.SIGKILL)
+        time.sleep(0.01)  # what it had just started is found in the next round
+
+
+def _has(process: Path, wanted: bytes) -> bool:
+    try:
+        return wanted in (process / "environ").read_bytes().split(b"\0")
+    except OSError:  # it ended, or is somebody else's
+        return False
 
 
 def _tidy(log: str) -> str:

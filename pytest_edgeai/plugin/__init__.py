@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 MARKERS = (
-    "edge_model(path, dataset=None, score='top1'): the model of these tests; paths are relative to the test file.",
+    "edge_model(path, dataset=None, score='auto'): the model of these tests; paths are relative to the test file.",
     "edge_target(name, ...): run these tests only for these targets.",
     "edge_recipe(glob): run these tests only for variants whose name matches.",
     "edge_rigor(name): effort of these tests' comparisons, 'quick' or 'strict'.",
@@ -64,6 +64,11 @@ def pytest_configure(config: pytest.Config) -> None:
         # Nothing runs, so there is nothing to share out between processes (pytest-xdist reads this after us).
         config.option.dist = "no"
         _register_hooks(config)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    config = session.config
     if config.getoption("edge_target") and not hasattr(config, "workerinput"):
         from pytest_edgeai.plugin.outcomes import usage_errors
 
@@ -74,7 +79,13 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
     """pytest-xdist: tell a worker where the run's facts are gathered."""
-    node.workerinput["edge_folder"] = str(state.run_folder(node.config))
+    from pytest_edgeai.plugin.console import Following
+
+    config, folder = node.config, state.run_folder(node.config)
+    node.workerinput["edge_folder"] = str(folder)
+    if not config.pluginmanager.has_plugin("edgeai-following"):
+        config.pluginmanager.register(Following(config, folder), "edgeai-following")
+        _register_termination(config)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -87,11 +98,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     config = session.config
-    if hasattr(config, "workerinput") or not state.run_folder(config).is_dir():
+    if not state.run_folder(config).is_dir():
         return
     from pytest_edgeai.plugin import finish
 
-    results = finish.gather(session)
+    results = finish.finish(session, config.pluginmanager.get_plugin("edgeai-termination"))
     if results is not None:
         config.stash[_RESULTS] = results
 
@@ -108,3 +119,12 @@ def _register_hooks(config: pytest.Config) -> None:
 
     if not config.pluginmanager.is_registered(running):
         config.pluginmanager.register(running, "edgeai-running")
+        _register_termination(config)
+
+
+def _register_termination(config: pytest.Config) -> None:
+    from pytest_edgeai.plugin.termination import Stopping, Termination
+
+    folder = state.run_folder(config)
+    plugin = Stopping(folder) if hasattr(config, "workerinput") else Termination(folder)
+    config.pluginmanager.register(plugin, "edgeai-termination")

@@ -1,6 +1,7 @@
 """Collection: which variants a test runs for. Known from names alone: no model is read, nothing is detected but the device."""
 
 import fnmatch
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,6 +14,10 @@ if TYPE_CHECKING:
     from pytest_edgeai.plugin.session import EdgeSession
 
 
+SHIPPED = Path(__file__).parents[1] / "suites"
+"""Gates that come with an installed package, where no conftest can supply a model."""
+
+
 def parametrize(metafunc: pytest.Metafunc) -> None:
     """Over the models where conftests supply several, and over the catalogue's variants."""
     if "_edge_study" not in metafunc.fixturenames:
@@ -20,6 +25,10 @@ def parametrize(metafunc: pytest.Metafunc) -> None:
     session = state.session(metafunc.config)
     try:
         declared = session.declaration(metafunc.definition)
+        if declared is None and not session.models and metafunc.definition.path.is_relative_to(SHIPPED):
+            raise UsageError(
+                "The shipped gates need a model: give --edge-model FILE, and with --edge-dataset FILE items to score."
+            )
         if declared is None and session.models:
             declared = next(iter(session.models.values()))
             if len(session.models) > 1:

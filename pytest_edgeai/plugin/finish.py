@@ -6,38 +6,52 @@ from pathlib import Path
 
 import pytest
 
-from pytest_edgeai import journal, report, results
+from pytest_edgeai import folders, interrupts, journal, report, results
+from pytest_edgeai.measure import process
 from pytest_edgeai.plugin import state
+from pytest_edgeai.plugin.session import EdgeSession
+from pytest_edgeai.plugin.termination import Termination
 from pytest_edgeai.records import Outcome, Results
 from pytest_edgeai.report import terminal
 
 
-def gather(session: pytest.Session) -> Results | None:
-    """The run's results, written to the report's folder; ``None`` when no edge test was selected.
+def finish(session: pytest.Session, termination: object) -> Results | None:
+    """Leave nothing behind but the report; ``None`` when there is none, because no edge test was selected or somebody interrupted the run.
 
     Raises pytest.UsageError for what stopped the collection in the processes of pytest-xdist.
-    A run that selected some and decided no gate is not green, whatever pytest says.
     """
     edge = state.session(session.config)
+    process.close_all()
+    if edge.worker_input is not None:
+        return None
     try:
-        problem = next((fact for kind, _, fact in journal.read(edge.folder) if kind == "problem"), None)
-        if problem is not None:
-            raise pytest.UsageError(problem)
-        if not results.selected(edge.folder):
-            return None
-        run = edge.run
-        found = results.gather(
-            edge.folder,
-            settings=edge.settings,
-            registry_=run.registry,
-            target=run.target,
-            device=run.device,
-            standing=run.standing,
-            started=edge.started,
-            command=shlex.join(["pytest", *session.config.invocation_params.args]),
-        )
+        if isinstance(termination, Termination) and termination.interrupted:
+            return None  # what is half measured replaces no report of a whole run
+        return _gather(session, edge)
     finally:
-        shutil.rmtree(edge.folder, ignore_errors=True)
+        with interrupts.held():
+            shutil.rmtree(edge.folder, ignore_errors=True)
+        folders.sweep()
+
+
+def _gather(session: pytest.Session, edge: EdgeSession) -> Results | None:
+    """A run that selected edge tests and decided no gate is not green, whatever pytest says."""
+    problem = next((fact for kind, _, fact in journal.read(edge.folder) if kind == "problem"), None)
+    if problem is not None:
+        raise pytest.UsageError(problem)
+    if not results.selected(edge.folder):
+        return None
+    run = edge.run
+    found = results.gather(
+        edge.folder,
+        settings=edge.settings,
+        registry_=run.registry,
+        target=run.target,
+        device=run.device,
+        standing=run.standing,
+        started=edge.started,
+        command=shlex.join(["pytest", *session.config.invocation_params.args]),
+    )
     if not _decided(found) and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
     try:

@@ -76,7 +76,7 @@ def edge_variants(request: pytest.FixtureRequest, _edge_study: "Study") -> "list
         try:
             _edge_study.variant(offer.recipe.name)
         except EdgeError as error:
-            session.say(str(error))
+            session.progress.say(str(error))
             continue
         built.append(session.subject(_edge_study, offer.recipe.name, request.node))
     if not built:

@@ -46,7 +46,8 @@ def _value(config: pytest.Config, field: "dataclasses.Field[Any]") -> Any:
     if given is None:
         given, base = config.getini(key), config.inipath.parent if config.inipath else config.rootpath
     if given is None or given == "":
-        given, base = field.default, config.rootpath
+        # Without an ini file pytest takes for its root what the paths among the options have in common.
+        given, base = field.default, config.rootpath if config.inipath else config.invocation_params.dir
     if given is None or isinstance(given, bool):
         return given
     choices = field.metadata["choices"]

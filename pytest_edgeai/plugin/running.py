@@ -98,6 +98,8 @@ def pytest_runtest_makereport(
             report.sections.append(("edgeai verdict", text))
     for verdict in verdicts:
         session.run.journal.write("gate", "", GateResult(test=item.nodeid, verdict=verdict))
+        # --junitxml and reports of other plugins show it, too.
+        item.user_properties.append(("edgeai", "; ".join(line.strip() for line in verdict.lines())))
     session.verdicts.clear()
     return report
 

@@ -10,9 +10,13 @@ import pytest
 from pytest_edgeai.plugin import options
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pytest_edgeai.errors import EdgeError
-    from pytest_edgeai.judge.quantities import Claim, Subject
+    from pytest_edgeai.judge.claims import Claim
+    from pytest_edgeai.judge.quantities import Subject
     from pytest_edgeai.pipeline import Declaration, Run, Study
+    from pytest_edgeai.progress import Progress
     from pytest_edgeai.records import Figure, Outcome, Verdict
 
 
@@ -44,7 +48,14 @@ class EdgeSession:
             if isinstance(names, str):
                 raise UsageError(f"pytest_edge_plugins gives a list of modules' names, not the text '{names}'.")
             plugins += names or ()
-        return Run(self.settings, plugins, self.folder, who, self.say)
+        return Run(self.settings, plugins, self.folder, who, self.progress)
+
+    @functools.cached_property
+    def progress(self) -> "Progress":
+        """Where this process shows long work."""
+        from pytest_edgeai.plugin import console
+
+        return console.progress(self.config, self.folder)
 
     @functools.cached_property
     def models(self) -> dict[str, "Declaration"]:
@@ -97,19 +108,6 @@ class EdgeSession:
             raise UsageError(unknown("rigor", rigor, RIGOR))
         return study.subject(name, _Listening(study, self), rigor, is_choice=is_choice)
 
-    def say(self, text: str) -> None:
-        """Tell the user about long work, on the terminal where there is one."""
-        reporter = self.config.pluginmanager.get_plugin("terminalreporter")
-        if reporter is None or self.config.get_verbosity() < 0 or self.worker_input is not None:
-            return
-        capture = self.config.pluginmanager.get_plugin("capturemanager")
-        if capture is None:
-            reporter.write_line(f"edgeai: {text}")
-            return
-        with capture.global_and_fixture_disabled():
-            reporter.ensure_newline()
-            reporter.write_line(f"edgeai: {text}")
-
     def verdict(self, outcome: "Outcome", claim: str, text: str) -> "Verdict":
         """A verdict on a test that got no further than ``text``."""
         from pytest_edgeai.records import Verdict
@@ -155,6 +153,11 @@ class _Listening:
 
     def __init__(self, study: "Study", session: EdgeSession) -> None:
         self._study, self._session = study, session
+
+    @property
+    def units(self) -> "Mapping[str, str]":
+        """As the study does."""
+        return self._study.units
 
     def decide(self, claim: "Claim") -> "Verdict":
         """As the study does."""

@@ -1,12 +1,12 @@
 """State: what the plugin keeps in pytest's stash, made when it is first needed."""
 
-import os
-import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
+from pytest_edgeai import folders
 
 if TYPE_CHECKING:
     from pytest_edgeai.plugin.session import EdgeSession
@@ -28,6 +28,8 @@ def run_folder(config: pytest.Config) -> Path:
     """Where the processes of a run leave what they find; pytest-xdist's controller names it for its workers. Not made yet."""
     if _FOLDER not in config.stash:
         given = getattr(config, "workerinput", {}).get("edge_folder")
-        fresh = f"pytest-edgeai-{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}-{os.urandom(3).hex()}"
-        config.stash[_FOLDER] = Path(given or Path(tempfile.gettempdir()) / fresh)
+        try:
+            config.stash[_FOLDER] = Path(given) if given else folders.temporary(time.strftime("%Y%m%dT%H%M%S"))
+        except OSError as error:
+            raise pytest.UsageError(f"There is no folder for temporary files: {error}. Let TMPDIR name one.") from None
     return config.stash[_FOLDER]

@@ -23,13 +23,13 @@ def temporary(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
 
 @pytest.fixture
 def alive(temporary: Path) -> Callable[[], list[psutil.Process]]:
-    """The worker processes of this test that live; they are known by the folder for temporary files that they inherited."""
+    """The worker processes of this test that live; they are known by the folder for temporary files that they have in this test's."""
 
     def find() -> list[psutil.Process]:
         found = []
         for process in psutil.process_iter():
             try:
-                ours = process.environ().get("TMPDIR") == str(temporary)
+                ours = process.environ().get("TMPDIR", "").startswith(f"{temporary}/")
                 if (
                     ours
                     and "pytest_edgeai.measure.worker" in process.cmdline()

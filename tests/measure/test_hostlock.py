@@ -1,7 +1,9 @@
 """The host's lock: builds share it, measuring has it alone, and nobody who died holds it."""
 
+import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,13 +12,16 @@ import pytest
 from pytest_edgeai.errors import EdgeError
 from pytest_edgeai.measure import hostlock
 from pytest_edgeai.measure.hostlock import HostLock
+from pytest_edgeai.progress import Progress
 
 HOLDER = """
 import sys
+from functools import partial
 from pathlib import Path
 from pytest_edgeai.measure.hostlock import HostLock
+from pytest_edgeai.progress import Progress
 
-lock = HostLock(print, Path(sys.argv[1]))
+lock = HostLock(Progress(partial(print, flush=True)).working, Path(sys.argv[1]))
 with getattr(lock, sys.argv[2])():
     print("held", flush=True)
     sys.stdin.readline()
@@ -70,7 +75,7 @@ def test_builds_share_it(path: Path, hold: Callable[[str], Holder]) -> None:
     said: list[str] = []
     hold("building")
 
-    with HostLock(said.append, path).building():
+    with HostLock(Progress(said.append).working, path).building():
         hold("building")
 
     assert said == []
@@ -94,7 +99,7 @@ def test_measuring_has_it_alone_and_who_waits_is_told(
         said.append(text)
         holder.free()
 
-    with getattr(HostLock(say, path), ours)():
+    with getattr(HostLock(Progress(say).working, path), ours)():
         told = list(said)
 
     assert told == [f"waiting: {busy}"]
@@ -107,14 +112,14 @@ def test_a_holder_that_is_killed_frees_it(path: Path, hold: Callable[[str], Hold
 
     holder.process.kill()
     holder.process.communicate()
-    with HostLock(said.append, path).measuring():
+    with HostLock(Progress(said.append).working, path).measuring():
         pass
 
     assert said == []
 
 
 def test_a_test_that_fails_frees_it(path: Path, hold: Callable[[str], Holder]) -> None:
-    lock = HostLock(print, path)
+    lock = HostLock(Progress(print).working, path)
 
     with pytest.raises(RuntimeError, match="the test failed"), lock.measuring():
         raise RuntimeError("the test failed")
@@ -124,7 +129,7 @@ def test_a_test_that_fails_frees_it(path: Path, hold: Callable[[str], Holder]) -
 
 
 def test_nested_use_is_free_and_the_outermost_end_frees_it(path: Path, hold: Callable[[str], Holder]) -> None:
-    lock = HostLock(print, path)
+    lock = HostLock(Progress(print).working, path)
 
     with lock.measuring(), lock.building(), lock.measuring(), lock.building():
         pass
@@ -136,7 +141,7 @@ def test_nested_use_is_free_and_the_outermost_end_frees_it(path: Path, hold: Cal
 
 def test_who_builds_inside_measuring_keeps_others_out(path: Path, hold: Callable[[str], Holder]) -> None:
     said: list[str] = []
-    lock = HostLock(said.append, path)
+    lock = HostLock(Progress(said.append).working, path)
 
     with lock.measuring():
         with lock.building():
@@ -156,12 +161,48 @@ def test_who_builds_inside_measuring_keeps_others_out(path: Path, hold: Callable
 
 
 def test_a_build_cannot_start_measuring(path: Path) -> None:
-    lock = HostLock(print, path)
+    lock = HostLock(Progress(print).working, path)
 
     with lock.building(), pytest.raises(RuntimeError, match="upgrade"), lock.measuring():
         pass
 
     assert lock._measuring == 0
+
+
+def test_a_place_that_somebody_else_made_first_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / f"pytest-edgeai-{os.getuid()}").symlink_to(tmp_path / "theirs")
+
+    with HostLock(Progress(print).working).measuring():
+        pass
+
+    assert list((tmp_path / "theirs").iterdir()) == []
+    assert (tmp_path / "cache/pytest-edgeai/lock/host.lock").exists()
+
+
+def test_a_place_that_others_may_write_is_made_its_owners_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    folder = tmp_path / f"pytest-edgeai-{os.getuid()}"
+    folder.mkdir()
+    folder.chmod(0o777)
+
+    HostLock(Progress(print).working)
+
+    assert (folder / "host.lock").exists()
+    assert folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_without_any_place_for_it_the_error_says_what_to_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "file"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+
+    with pytest.raises(EdgeError, match=r"There is no folder for the host's lock: .* Let TMPDIR name a folder of your"):
+        HostLock(Progress(print).working)
 
 
 def test_waiting_ends_with_an_error_that_names_the_lock(
@@ -172,6 +213,6 @@ def test_waiting_ends_with_an_error_that_names_the_lock(
 
     with (
         pytest.raises(EdgeError, match=rf"is being measured for more than 0 minutes; the lock is {path}\."),
-        HostLock(lambda _: None, path).building(),
+        HostLock(Progress(print).working, path).building(),
     ):
         pass

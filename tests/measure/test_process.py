@@ -19,7 +19,7 @@ import pytest
 
 from pytest_edgeai.errors import ModelError, WorkerError
 from pytest_edgeai.measure import channel, process
-from pytest_edgeai.measure.process import KEPT, SET, Worker, run_task
+from pytest_edgeai.measure.process import KEPT, MARK, SET, Worker, run_task
 
 ENGINE = """
 import json, os, struct, subprocess, sys, time
@@ -163,7 +163,7 @@ def test_a_worker_inherits_the_allowed_environment_alone(ask: Ask, monkeypatch: 
     assert found["LD_LIBRARY_PATH"] == "/opt/engine/lib"
     assert found["PATH"] == os.environ["PATH"]
     assert {name: found[name] for name in SET} == SET
-    assert set(found) <= KEPT | set(SET) | {"PYTHONPATH"}
+    assert set(found) <= KEPT | set(SET) | {"PYTHONPATH", MARK}
     assert "hunter2" not in json.dumps(found)
 
 

@@ -1,0 +1,65 @@
+"""Termination: SIGTERM ends a run as orderly as Ctrl-C does, and an interrupt reaches the processes of pytest-xdist."""
+
+import os
+import signal
+import threading
+from collections.abc import Generator
+from pathlib import Path
+from types import FrameType
+
+import pytest
+
+LOOK = 0.3
+"""Seconds between a process's looks at whether the controller was interrupted."""
+_STOP = "stop"
+
+
+class Termination:
+    """Of a run whose tests run in this process, or which this process controls. ``folder``: the run's."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.interrupted = False
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtestloop(self) -> Generator[None, object, object]:
+        """Whoever has a handler of their own for SIGTERM keeps it."""
+        main = threading.current_thread() is threading.main_thread()
+        if not main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+            return (yield)
+        signal.signal(signal.SIGTERM, _exit)
+        try:
+            return (yield)
+        finally:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    def pytest_keyboard_interrupt(self) -> None:
+        self.interrupted = True
+        if self._folder.is_dir():
+            (self._folder / _STOP).touch()
+
+
+class Stopping:
+    """Of a process of pytest-xdist: its controller alone may have been interrupted, and execnet takes five seconds to pass that on."""
+
+    def __init__(self, folder: Path) -> None:
+        self._stop = folder / _STOP
+        self._over = threading.Event()
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtestloop(self) -> Generator[None, object, object]:
+        threading.Thread(target=self._watch, name="edgeai-stopping", daemon=True).start()
+        try:
+            return (yield)
+        finally:
+            self._over.set()
+
+    def _watch(self) -> None:
+        while not self._over.wait(LOOK):
+            if self._stop.exists():
+                os.kill(os.getpid(), signal.SIGINT)
+                return
+
+
+def _exit(number: int, _: FrameType | None) -> None:
+    pytest.exit("terminated by SIGTERM", returncode=128 + number)

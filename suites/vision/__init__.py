@@ -1,0 +1,1 @@
+"""Gates for models that look at images."""
