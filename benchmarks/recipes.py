@@ -114,7 +114,7 @@ def built(model: Path, items: Path, device: Device, scratch: Path, wanted: str |
             calibration_digest=data.digest(calibration),
         )
         try:
-            variant, _ = build.build(ingredients, cache, run_task, contextlib.nullcontext, print)
+            variant, _ = build.build(ingredients, cache, run_task, contextlib.nullcontext, contextlib.nullcontext)
             with Bench(variant, Setup(found.modules, device.cores, files.timed())) as bench:
                 one.placement = bench.placement
         except EdgeError as error:

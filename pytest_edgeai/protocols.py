@@ -14,11 +14,7 @@ Arrays = Mapping[str, NDArray[Any]]
 
 
 class Runner(Protocol):
-    """A loaded variant: named arrays in, named arrays out. Lives in a worker.
-
-    A runner may have ``parallel(requests)``, which gives that many callables like itself, to be called by as many threads at the same
-    time; they share the weights. A runner without it takes one call after the other.
-    """
+    """A loaded variant: named arrays in, named arrays out. Lives in a worker."""
 
     def __call__(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
         """One inference, finished when it returns (asynchronous engines wait)."""
