@@ -621,6 +621,14 @@ def test_a_device_that_is_not_there_is_an_error(fp32: Path) -> None:
         ENGINE.load(tuned(FP32, device="NPU"), fp32, threads=1)
 
 
+@pytest.mark.skipif(len(ENGINE.devices()) > 1, reason="there is more than the CPU to choose from")
+def test_a_choice_that_comes_back_to_the_cpu_is_an_error(fp32: Path) -> None:
+    with pytest.raises(
+        EdgeError, match="was asked to run openvino-fp32@device=AUTO on AUTO, and uses CPU; such a fallback"
+    ):
+        ENGINE.load(tuned(FP32, device="AUTO"), fp32, threads=1)
+
+
 def test_parallel_requests_each_get_their_own_answers(model: Path, fp32: Path) -> None:
     items = images(32)
     requests = ENGINE.load(FP32, fp32, threads=2).parallel(4)  # type: ignore[attr-defined] # not every runner has it
