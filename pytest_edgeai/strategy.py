@@ -1,13 +1,16 @@
 """Strategy: which recipes are worth building for a model, a target and a device; each with its reason, each refusal with its sentence."""
 
+import difflib
 import fnmatch
 import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
+import msgspec
+
 from pytest_edgeai import device as devices
 from pytest_edgeai import guidance
-from pytest_edgeai.errors import UsageError
+from pytest_edgeai.errors import UsageError, unknown
 from pytest_edgeai.protocols import Framework
 from pytest_edgeai.records import (
     Assessment,
@@ -31,16 +34,60 @@ SECONDS_TO_SCREEN = 6
 """For one variant of the sample model on two cores; what ``--edge-plan`` estimates with."""
 
 
+WHOLE_NUMBERS = ("threads", "batch")
+HINTS = ("latency", "throughput")
+
+
 def catalogue(
     frameworks: Iterable[Framework], target: Target, kind: ModelKind, wanted: str | None = None
 ) -> list[Recipe]:
     """Every recipe that could be asked for, in the target's order of preference: pure, and the same on every machine.
 
-    ``wanted`` is a glob over the recipes' names.
+    ``wanted`` is a list of ``GLOB[@key=value,...]``, separated by spaces; a glob is matched with the recipes' names, and with the baseline's,
+    too, where it is tuned. Raises UsageError where one matches nothing or can't be read.
     """
-    recipes = [recipe for framework in frameworks for recipe in framework.catalogue(target, kind)]
-    chosen = [recipe for recipe in recipes if wanted is None or fnmatch.fnmatchcase(recipe.name, wanted)]
-    return sorted(chosen, key=lambda recipe: (rank(target, recipe.framework), recipe.name))
+    engines = list(frameworks)
+    offered = [recipe for engine in engines for recipe in engine.catalogue(target, kind)]
+    parts = (wanted or "").split()
+    chosen = [] if parts else offered
+    for part in parts:
+        glob, at, tuned = part.partition("@")
+        baselines = [baseline for engine in engines if (baseline := engine.baseline(kind)) is not None]
+        known = {recipe.name: recipe for recipe in (*offered, *(baselines if at else ()))}
+        matching = [recipe for name, recipe in known.items() if fnmatch.fnmatchcase(name, glob)]
+        if not matching:
+            raise UsageError(f"No recipe's name matches --edge-recipe {part}.{_meant(glob, known)}")
+        tuning = _tuning(part, tuned) if at else {}
+        chosen = [*chosen, *(msgspec.structs.replace(recipe, tuning=tuning) if at else recipe for recipe in matching)]
+    distinct = [recipe for place, recipe in enumerate(chosen) if recipe not in chosen[:place]]
+    return sorted(distinct, key=lambda recipe: (rank(target, recipe.framework), recipe.name))
+
+
+def _tuning(part: str, text: str) -> dict[str, str | int]:
+    """``threads=1,hint=throughput`` as a mapping. Raises UsageError. Which keys an engine has is its own business."""
+    tuning: dict[str, str | int] = {}
+    for setting in text.split(","):
+        key, equals, value = setting.partition("=")
+        if not (key and equals and value):
+            raise UsageError(
+                f"--edge-recipe {part}: '{setting}' is not KEY=VALUE. Write it as openvino-int8@threads=1,hint=throughput."
+            )
+        if key in tuning:
+            raise UsageError(f"--edge-recipe {part}: '{key}' is there twice.")
+        if key in WHOLE_NUMBERS and not (value.isascii() and value.isdigit() and int(value) > 0):
+            raise UsageError(f"--edge-recipe {part}: {key} is a number of at least 1, not '{value}'.")
+        if key == "hint" and value not in HINTS:
+            raise UsageError(f"--edge-recipe {part}: {unknown('hint', value, HINTS)}")
+        tuning[key] = int(value) if key in WHOLE_NUMBERS else value
+    return tuning
+
+
+def _meant(glob: str, names: Iterable[str]) -> str:
+    """A guess at the name that was meant, and the names that there are."""
+    known = sorted(names)
+    close = difflib.get_close_matches(glob.lower(), known, n=1, cutoff=0.5)
+    guess = f" Did you mean '{close[0]}'?" if close else ""
+    return f"{guess} Known: {', '.join(known) or 'none'}."
 
 
 def rank(target: Target, framework: str) -> int:
@@ -83,9 +130,14 @@ def plan(
     offers, refused = [], []
     for recipe in sorted(recipes, key=lambda recipe: places[recipe.framework]):
         framework = frameworks[recipe.framework]
-        if recipe.framework not in installed:
+        refusal: str | None
+        if recipe.framework in target.refuses:
+            refusal = target.refuses[recipe.framework]
+        elif recipe.framework not in installed:
             distributions = " ".join(framework.distributions)
-            refusal: str | None = f"{recipe.framework} is not installed here (pip install {distributions})."
+            refusal = f"{recipe.framework} is not installed here (pip install {distributions})."
+        elif recipe.tuning and not getattr(framework, "tunes", False):
+            refusal = f"{recipe.framework} can't be tuned: ask for it without @{recipe.name.partition('@')[2]}."
         elif recipe.calibrated and calibration_items == 0:
             refusal = "It needs calibration items, and there is no dataset: give one with --edge-dataset (made-up inputs would calibrate nothing)."
         else:
