@@ -66,11 +66,6 @@ def write_model(folder: str) -> None:
     onnx.save(model, Path(folder) / MODEL)
 
 
-def list_devices(modules: list[str], framework: str) -> list[Any]:
-    """The devices that this one framework lists."""
-    return [msgspec.to_builtins(device) for device in registry.load(modules).framework(framework).devices()]
-
-
 def try_recipe(modules: list[str], recipe: dict[str, Any], folder: str) -> Trial:
     """Build, load and run the model in ``folder``. Raises ModelError for wrong numbers, and what the framework raises."""
     wanted = msgspec.convert(recipe, Recipe)
