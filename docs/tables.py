@@ -321,7 +321,7 @@ def _sentence(node: ast.expr) -> Iterator[str]:
 
 def _placeholder(part: ast.expr) -> str:
     assert isinstance(part, ast.FormattedValue)
-    return re.sub(r"\b(self\.)?_*", "", ast.unparse(part.value)).replace("_", " ")
+    return re.sub(r"\b(self\.)?_*", "", ast.unparse(part.value))
 
 
 def _escaped(text: str) -> str:
