@@ -10,7 +10,6 @@ author = "the authors of pytest-edgeai"
 html_title = "pytest-edgeai"
 extensions = ["myst_parser", "sphinx.ext.autodoc", "tables"]
 exclude_patterns = ["_build", "examples", "**/README.md"]
-suppress_warnings = ["misc.highlighting_failure"]
 
 smartquotes = False  # it would turn the two dashes of an option into one
 
