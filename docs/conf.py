@@ -10,11 +10,13 @@ author = "the authors of pytest-edgeai"
 html_title = "pytest-edgeai"
 extensions = ["myst_parser", "sphinx.ext.autodoc", "tables"]
 exclude_patterns = ["_build", "examples", "**/README.md"]
-suppress_warnings = ["misc.highlighting_failure"]
 
-myst_enable_extensions = ["colon_fence", "deflist"]
+smartquotes = False  # it would turn the two dashes of an option into one
+
+myst_enable_extensions = ["deflist"]
 myst_heading_anchors = 3
 
+autodoc_class_signature = "separated"
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"

@@ -27,15 +27,15 @@ PACKAGE = Path(pytest_edgeai.__file__).parent
 
 
 def options() -> list[str]:
-    """Flag, ini key and default of every field of Settings."""
+    """Flag, ini key, meaning and default of every field of Settings."""
     rows = []
     for field in dataclasses.fields(settings.Settings):
         metavar, choices = field.metadata["metavar"], field.metadata["choices"]
         value = "|".join(choices) if choices else metavar
         flag = f"--edge-{field.name.replace('_', '-')}" + (f" {value}" if value else "")
-        default = "off" if field.default is False else "" if field.default is None else _code(field.default)
-        rows.append([_code(flag), _code(f"edge_{field.name}"), default, field.metadata["help"]])
-    return _table(["option", "ini key", "default", "what"], rows)
+        default = f" Default: {_code(field.default)}." if field.default else ""
+        rows.append([f"{_code(flag)}<br>{_code(f'edge_{field.name}')}", _markdown(field.metadata["help"]) + default])
+    return _table(["option, and its ini key", "what"], rows)
 
 
 def markers() -> list[str]:
@@ -112,7 +112,11 @@ def limit_fields() -> list[str]:
     """Field, default and meaning."""
     described = _field_texts(Limits)
     rows = [
-        [_code(field.name), _limit(field.name, field.default) or "no limit", described.get(field.name, "")]
+        [
+            _code(field.name),
+            _limit(field.name, field.default) or ("no" if field.default is False else "no limit"),
+            described.get(field.name, ""),
+        ]
         for field in msgspec.structs.fields(Limits)
     ]
     return _table(["limit", "default", "what"], rows)
@@ -317,7 +321,7 @@ def _sentence(node: ast.expr) -> Iterator[str]:
 
 def _placeholder(part: ast.expr) -> str:
     assert isinstance(part, ast.FormattedValue)
-    return re.sub(r"\b(self\.)?_*", "", ast.unparse(part.value)).replace("_", " ")
+    return re.sub(r"\b(self\.)?_*", "", ast.unparse(part.value))
 
 
 def _escaped(text: str) -> str:

@@ -35,7 +35,7 @@ SLOW, TOO_FAST = "speedup >= 10\n", "speedup >= 1000\n"
 """A limit that a page's variant misses, and the one that any variant misses by far on any machine, however many neighbours it has."""
 
 # Not the digits in names, as of devices and precisions.
-_NUMBER = re.compile(r"(?<![\w-])\d[\d.,]*(?:e[+-]?\d+)?(?: ?(?:[µmn]?s|[kMG]?B|x|%)(?!\w))?")
+_NUMBER = re.compile(r"(?<![\w-])\d[\d.,]*(?:e[+-]?\d+)?(?: ?(?:[µmn]?s|[kMG]B?|B|x|%)(?!\w))?")
 
 
 @dataclass(frozen=True, slots=True)
