@@ -10,9 +10,15 @@ import tempfile
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final, NoReturn, TextIO
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TextIO
 
 from pytest_edgeai.errors import EdgeError, UsageError, unknown
+
+if TYPE_CHECKING:
+    from pytest_edgeai.doctor.checkup import CheckUp
+    from pytest_edgeai.doctor.engines import Engine, RecipeTrial
+    from pytest_edgeai.records import Assessment, Citation, Limits, Plan, Target
+    from pytest_edgeai.registry import Registry
 
 SCHEMA: Final = 1
 """Version of what ``assess --json`` and ``recommend --json`` print."""
@@ -162,11 +168,10 @@ def _doctor(arguments: argparse.Namespace) -> int:
 def _assess(arguments: argparse.Namespace) -> int:
     from pytest_edgeai import assess
     from pytest_edgeai.measure.process import run_task
-    from pytest_edgeai.strategy import modalities
 
     model = assess.digest_model(Path(arguments.model))
     found = assess.assess(model, run_task)
-    told = {"schema": SCHEMA, "tool": _version(), "model": model, "assessment": found, "modalities": modalities(found)}
+    told = {"schema": SCHEMA, "tool": _version(), "model": model, "assessment": found, "modalities": found.modalities}
     _print(told, arguments, lambda told: _assess_rows(Path(arguments.model).name, told))
     return 0
 
@@ -216,7 +221,7 @@ def _importable(plugins: list[str]) -> list[str]:
     return plugins
 
 
-def _presence(found: Any, name: str, versions: Callable[[Any], dict[str, str] | None]) -> str:
+def _presence(found: "Registry", name: str, versions: Callable[[Any], dict[str, str] | None]) -> str:
     if name not in found.frameworks:
         return "no plugin brings it here"
     there = versions(found.frameworks[name])
@@ -239,7 +244,7 @@ def _next(arguments: argparse.Namespace, target: str, something: bool) -> list[s
 # Texts -----------------------------------------------------------------------------------------------------------------------
 
 
-def _doctor_rows(seen: Any) -> Iterator[Row]:
+def _doctor_rows(seen: "CheckUp") -> Iterator[Row]:
     from pytest_edgeai.units import show
 
     here = seen.device
@@ -274,17 +279,17 @@ def _doctor_rows(seen: Any) -> Iterator[Row]:
         yield from _mended(check.mend)
 
 
-def _engine(engine: Any) -> str:
+def _engine(engine: "Engine") -> str:
     versions = ", ".join(f"{name} {version}" for name, version in engine.versions.items())
     listed = f"lists {', '.join(device.name for device in engine.devices)}" if engine.devices else ""
     told = "; ".join(part for part in (versions, listed, engine.problem) if part)
     return told if versions.startswith(f"{engine.name} ") else f"{engine.name}: {told}"
 
 
-def _trial(trial: Any) -> str:
+def _trial(trial: "RecipeTrial") -> str:
     from pytest_edgeai.units import show
 
-    if trial.state == "works":
+    if trial.error is not None and trial.seconds is not None:
         used = [trial.placement[name] for name in ("device", "precision") if name in trial.placement]
         return f"works, {100 * trial.error:.2g} % off, in {show(trial.seconds, 's')}" + (
             f" ({', '.join(used)})" if used else ""
@@ -300,7 +305,7 @@ def _mended(text: str) -> Iterator[Row]:
 def _assess_rows(name: str, told: dict[str, Any]) -> Iterator[Row]:
     from pytest_edgeai.units import show
 
-    found = told["assessment"]
+    found: Assessment = told["assessment"]
     yield name, ""
     yield "size", f"{show(found.bytes, 'bytes')}, SHA-256 {found.digest[:16]}..."
     yield "parameters", f"{_count(found.parameters)} ({', '.join(found.weight_dtypes) or 'no weights'})"
@@ -325,9 +330,11 @@ def _assess_rows(name: str, told: dict[str, Any]) -> Iterator[Row]:
 
 def _recommend_rows(advice: dict[str, Any], here: str) -> Iterator[Row]:
     from pytest_edgeai.guidance import COURSE, OURS
+    from pytest_edgeai.strategy import refusals
 
     sources = {COURSE: "course", OURS: "ours"}
-    plan, target = advice["plan"], advice["target"]
+    plan: Plan = advice["plan"]
+    target: Target = advice["target"]
     yield f"{plan.model} for {target.name} ({target.title})", ""
     yield "device", f"{here}: {advice['device'].cpu}"
     for remark in target.remarks:
@@ -336,7 +343,7 @@ def _recommend_rows(advice: dict[str, Any], here: str) -> Iterator[Row]:
         yield "note", f"only accuracy and size can be decided here: {advice['not_measured']}"
     yield "", ""
     yield "Frameworks, in order of preference", ""
-    before: tuple[Any, ...] = ()
+    before: tuple[Citation, ...] = ()
     fit = [preference for preference in plan.preferences if not preference.unfit]
     for place, preference in enumerate(fit, 1):
         yield str(place), f"{preference.framework} ({advice['frameworks'][preference.framework]})"
@@ -358,8 +365,8 @@ def _recommend_rows(advice: dict[str, Any], here: str) -> Iterator[Row]:
         yield "build", f"{offer.recipe.name}: {offer.reason}"
     if not plan.offers:
         yield "build", "nothing: every recipe is refused, so gates on variants are UNSUPPORTED"
-    for refusal in plan.refusals:
-        yield "refuse", f"{refusal.recipe}: {refusal.reason}"
+    for reason, recipes in refusals(plan):
+        yield "refuse", f"{', '.join(recipes)}: {reason}"
     yield "", ""
     yield f"Limits of {target.name}", ""
     yield from _limits(target.limits)
@@ -369,14 +376,14 @@ def _recommend_rows(advice: dict[str, Any], here: str) -> Iterator[Row]:
         yield "$", command
 
 
-def _limits(limits: Any) -> Iterator[Row]:
+def _limits(limits: "Limits") -> Iterator[Row]:
     from pytest_edgeai.units import show
 
     yield "accuracy", f"at least {show(limits.accuracy_kept, 'proportion')} of the reference's"
     yield "speed", f"at least {show(limits.speedup, 'x')} the baseline's"
     yield "memory", f"at most {show(limits.memory, 'proportion')} of the baseline's own"
     rows = {
-        "package": (limits.package_bytes, "bytes"),
+        "package": (limits.package, "bytes"),
         "peak memory": (limits.memory_bytes, "bytes"),
         "power": (limits.power_watts, "W"),
     }

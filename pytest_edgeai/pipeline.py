@@ -169,7 +169,7 @@ class Run:
     def why_not_measured(self, recipe: Recipe | None = None) -> str | None:
         """Why this device can't show speed and memory for the target (by this recipe); ``None`` where it can."""
         accelerators = self.target.hardware.accelerators
-        if accelerators and recipe is not None and recipe.options.get("device", "CPU") == "CPU":
+        if accelerators and recipe is not None and recipe.tuning.get("device", "CPU") == "CPU":
             return f"speed and memory on {self.target.name} are shown only on {' or '.join(accelerators)}; {recipe.name} runs on the CPU."
         if self.standing != "foreign":
             return None

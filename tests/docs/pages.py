@@ -154,6 +154,8 @@ class Shell:
             status, text = self._pytest([*arguments, "--collect-only"])
             assert status in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED), f"{block}: `{command}`:\n{text}"
             return
+        if program == "edgeai" and not shown:
+            arguments += ["--help"]
         self.status, text = {"pytest": self._pytest, "edgeai": self._edgeai, "cat": self._cat}[program](arguments)
         machine = f"{self.device.cpu} ({self.device.system} {self.device.architecture})"
         for own, told in ((self.device.name, DEVICE), (machine, MACHINE), (f"{self.pytester.path}/", "")):
