@@ -178,9 +178,8 @@ class Assessment(Record, frozen=True, kw_only=True):
 
     @property
     def takes_batches(self) -> bool:
-        """Whether the first axis of every input is dynamic, so that a call can have several items."""
-        shapes = [spec.shape for spec in self.inputs if spec.shape]
-        return bool(shapes) and all(isinstance(shape[0], str) for shape in shapes)
+        """Whether every input's first axis is a batch of any size, so that a call can have several items."""
+        return all(has_batch_axis(spec) for spec in self.inputs)
 
     @property
     def dynamic_axes(self) -> tuple[str, ...]:

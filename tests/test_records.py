@@ -325,3 +325,24 @@ def test_the_modalities_of_a_model_are_told_by_names_and_shapes(inputs: list[rec
     found = msgspec.structs.replace(assessment, inputs=tuple(inputs))
 
     assert found.modalities == modalities
+
+
+@pytest.mark.parametrize(
+    ("inputs", "takes"),
+    [
+        ([spec("x", "float32", "batch", 3)], True),
+        ([spec("x", "float32", "x:0", 3), spec("y", "int64", "batch_of_sequences", "seq")], True),
+        ([spec("x", "float32", 1, 3)], False),
+        ([spec("x", "float32", "time", "batch", 9)], False),
+        ([spec("x", "float32", "batch", 3), spec("threshold", "float32")], False),
+    ],
+)
+def test_several_items_fit_into_a_call_where_every_input_begins_with_a_batch(
+    inputs: list[records.TensorSpec], takes: bool
+):
+    assessment = sample.results().models[0].assessment
+    assert assessment is not None
+
+    found = msgspec.structs.replace(assessment, inputs=tuple(inputs))
+
+    assert found.takes_batches is takes
