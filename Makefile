@@ -8,10 +8,10 @@ READY := $(VENV)/.ready
 TARGET ?= intel
 ARGS ?=
 
-.PHONY: help setup suites test check format sample schema clean
+.PHONY: help setup suites test check format sample schema docs bench recipes clean
 
 help:
-	@echo "make suites | test | check | format | sample | schema | clean     (suites takes TARGET=$(TARGET) and ARGS=...)"
+	@echo "make suites | test | check | format | sample | schema | docs | bench | recipes | clean     (suites takes TARGET=$(TARGET) and ARGS=...)"
 
 setup: $(READY)
 
@@ -42,6 +42,12 @@ sample: $(READY)
 
 schema: $(READY)
 	$(BIN)/python -c "from pytest_edgeai.report.schema import schema; print(schema(), end='')" > docs/results.schema.json
+
+docs: $(READY)
+	$(BIN)/python -m sphinx -q -W -b html docs docs/_build
+
+bench: $(READY)
+	$(BIN)/python -m benchmarks
 
 clean:
 	rm -rf $(VENV) reports/latest .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -78,6 +78,8 @@ from pytest_edgeai.targets import limits
 
 KINDS: dict[str, ModelKind] = {".onnx": "onnx"}
 """File suffix -> kind of model."""
+DEVICES_TIMEOUT = 120.0
+"""Seconds to import an engine and to list its devices."""
 SCORE_TIMEOUT = 3600.0
 """Seconds to run every evaluation item through one variant."""
 _ANYWHERE = ("size", "accuracy", "offline")
@@ -123,16 +125,17 @@ class Run:
 
     @functools.cached_property
     def device(self) -> Device:
-        """As detected, with what the installed frameworks list themselves (asked in a worker)."""
-        listed = run_task("devices", {"modules": list(self.registry.modules)}, subject="device lists", timeout=300)
-        broken = {name: problem for name, problem in listed.items() if isinstance(problem, str)}
-        for name, problem in broken.items():
-            self.say(f"{name} can't be used here: {problem}")
-        engines = {
-            name: tuple(msgspec.convert(d, EngineDevice) for d in found)
-            for name, found in listed.items()
-            if name not in broken
-        }
+        """As detected, with what the installed frameworks list themselves, each asked in a worker of its own."""
+        engines = {}
+        for name, framework in self.registry.frameworks.items():
+            if registry.versions(framework) is None:
+                continue
+            arguments = {"modules": list(self.registry.modules), "framework": name}
+            try:
+                listed = run_task("devices", arguments, subject=name, timeout=DEVICES_TIMEOUT)
+                engines[name] = tuple(msgspec.convert(one, EngineDevice) for one in listed)
+            except (EdgeError, msgspec.ValidationError) as error:  # the others go on without it
+                self.say(f"{name} can't be used here, see `edgeai doctor`: {error}")
         return msgspec.structs.replace(self._detected, engines=engines)
 
     @functools.cached_property

@@ -223,7 +223,10 @@ def test_a_framework_that_is_not_installed_is_refused_with_the_command_that_inst
     plan = planned(engines(), {"zeta", "alpha"})
 
     assert plan.refusals == (
-        Refusal(recipe="mid-int4", reason="mid is not installed here (pip install mid-wheel numpy)."),
+        Refusal(
+            recipe="mid-int4",
+            reason="mid is not installed here, or does not start (pip install mid-wheel numpy; `edgeai doctor` tells).",
+        ),
     )
 
 

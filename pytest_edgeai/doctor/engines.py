@@ -89,7 +89,7 @@ class _Patient:
         name = self._framework.name
         engine = Engine(name=name, state="works", versions=self._versions)
         try:
-            listed = self._ask("probe-devices", framework=name)
+            listed = self._ask("devices", framework=name)
             own = tuple(msgspec.convert(one, EngineDevice) for one in listed)
         except (EdgeError, msgspec.ValidationError) as error:
             return self._failed(engine, f"it can't list its devices: {_told(error)}")

@@ -106,7 +106,8 @@ def speedup(sampler: TurnSampler, operator: str, limit: float, rules: Rules) -> 
     low, high = low - rules.guard, high + rules.guard
     outcome = Outcome.INCONCLUSIVE if direction is None else Outcome.PASS if direction == operator else Outcome.FAIL
     notes = []
-    if direction is None and gave_up:
+    restless = not alike and disturbed > RESTLESS * len(differences)
+    if direction is None and (gave_up or (restless and near.proven(crossed))):
         notes.append(
             "other programs kept running on the cores, which changes a speed-up; run it again on a quieter machine"
         )

@@ -34,7 +34,6 @@ TASKS = {
     "build": "pytest_edgeai.build:build_here",
     "devices": "pytest_edgeai.measure.worker:list_devices",
     "probe-model": "pytest_edgeai.doctor.probe:write_model",
-    "probe-devices": "pytest_edgeai.doctor.probe:list_devices",
     "probe": "pytest_edgeai.doctor.probe:try_recipe",
 }
 """One-shot tasks by name; each function takes keyword arguments and returns a record or plain data."""
@@ -43,17 +42,9 @@ FIRST_CALLS = 5
 """Calls after loading before the "process" metrics are read: lazily allocated buffers are there by then."""
 
 
-def list_devices(modules: list[str]) -> dict[str, Any]:
-    """Framework -> the devices that it lists itself, for the frameworks that are installed; or the error that it raised."""
-    found: dict[str, Any] = {}
-    for name, framework in registry.load(modules).frameworks.items():
-        if registry.versions(framework) is None:
-            continue
-        try:
-            found[name] = [msgspec.to_builtins(device) for device in framework.devices()]
-        except Exception as error:  # noqa: BLE001 - a broken engine is a fact about this machine, told with the others
-            found[name] = f"{type(error).__name__}: {error}"
-    return found
+def list_devices(modules: list[str], framework: str) -> list[Any]:
+    """The devices that this one framework lists."""
+    return [msgspec.to_builtins(device) for device in registry.load(modules).framework(framework).devices()]
 
 
 class Bench:

@@ -9,7 +9,7 @@ from scipy.special import bdtr
 from pytest_edgeai.judge.comparisons import RESTLESS_ROUNDS, speedup
 from pytest_edgeai.judge.rules import RIGOR
 from pytest_edgeai.records import Outcome
-from tests.judge.simulated import QUIET, Crowded, Weather
+from tests.judge.simulated import QUIET, Crowded, Told, Weather
 
 PASS, FAIL, INCONCLUSIVE = Outcome.PASS, Outcome.FAIL, Outcome.INCONCLUSIVE
 QUICK = RIGOR["quick"]
@@ -44,6 +44,26 @@ def test_a_speedup_that_a_neighbour_shrank_below_the_limit_is_not_held_against_t
         "other programs kept running on the cores, which changes a speed-up; run it again on a quieter machine"
     ]
     assert finding.samples == RESTLESS_ROUNDS or finding.samples < RESTLESS_ROUNDS + sampler.pairs
+
+
+def test_a_neighbour_that_comes_back_as_soon_as_a_round_begins_is_what_is_told():
+    class Fickle(Told):
+        taken = 0
+
+        def round(self, pair):
+            self.taken += 1
+            return super().round(pair)
+
+        @property
+        def free(self):
+            return self.taken % 3 > 0
+
+    finding = speedup(Fickle(math.log(3.0)), ">=", 2.0, QUICK)
+
+    assert finding.outcome is INCONCLUSIVE
+    assert finding.notes == [
+        "other programs kept running on the cores, which changes a speed-up; run it again on a quieter machine"
+    ]
 
 
 def test_believing_those_rounds_would_have_failed_it():

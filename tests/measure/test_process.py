@@ -58,7 +58,7 @@ def ask(plugin: Callable[[str], str]) -> Ask:
 
     def run(body: str, timeout: float = 60) -> str:
         modules = [plugin(ENGINE.format(body=body))]
-        (device,) = run_task("devices", {"modules": modules}, subject="odd", timeout=timeout)["odd"]
+        (device,) = run_task("devices", {"modules": modules, "framework": "odd"}, subject="odd", timeout=timeout)
         return device["name"]
 
     return run
@@ -174,9 +174,9 @@ def test_a_worker_finds_plugin_modules_where_the_parent_does(
     monkeypatch.setattr(sys, "path", ["", *(entry for entry in sys.path if entry != str(tmp_path))])
     monkeypatch.chdir(tmp_path)
 
-    found = run_task("devices", {"modules": [name]}, subject="odd", timeout=60)
+    found = run_task("devices", {"modules": [name], "framework": "odd"}, subject="odd", timeout=60)
 
-    assert found["odd"][0]["name"] == str(tmp_path / f"{name}.py")
+    assert found[0]["name"] == str(tmp_path / f"{name}.py")
 
 
 def test_what_the_interpreter_has_by_itself_is_not_put_in_front_of_its_path() -> None:
@@ -280,7 +280,9 @@ def test_a_worker_that_hangs_is_stopped_at_its_deadline_and_the_log_says_where(
     with Worker("odd") as worker:
         worker.ask("open", phase="start", timeout=60, modules=modules)
         with pytest.raises(WorkerError, match="no answer within 2 s") as caught:
-            worker.ask("task", phase="devices", timeout=2, task="devices", arguments={"modules": modules})
+            worker.ask(
+                "task", phase="devices", timeout=2, task="devices", arguments={"modules": modules, "framework": "odd"}
+            )
 
     assert f'{modules[0]}.py", line' in caught.value.log
     assert workers() == []
@@ -320,7 +322,7 @@ from pytest_edgeai.measure.process import Worker
 
 with Worker("odd") as worker:
     print(worker.ask("open", phase="start", timeout=60, modules=[])["pid"], flush=True)
-    worker.ask("task", phase="devices", timeout=3600, task="devices", arguments={"modules": [sys.argv[1]]})
+    worker.ask("task", phase="devices", timeout=3600, task="devices", arguments={"modules": [sys.argv[1]], "framework": "odd"})
 """
 
 
