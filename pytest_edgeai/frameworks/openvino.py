@@ -52,7 +52,14 @@ _RECIPES: Final = (
         precision="int8",
         method="accuracy",
         options=_INT8
-        | {"max_drop": 0.01, "gives_up_below": 0.8, "ranking_items": 32, "iterations": 25, "seconds": 120},
+        | {
+            "model_type": "transformer",
+            "max_drop": 0.01,
+            "gives_up_below": 0.95,
+            "ranking_items": 32,
+            "iterations": 25,
+            "seconds": 120,
+        },
         calibrated=True,
         needs=INT8_MULTIPLIERS,
     ),
@@ -511,9 +518,9 @@ def _quantize_with_control(
             )
         values = [agreement(place, compiled(item)) for place, item in pairs]
         mean = float(np.mean(values))
-        if len(values) == len(items):
-            of_all.append(mean)
-        if len(of_all) == 2 and mean < hopeless:  # the first one was of the network itself
+        whole = len(values) == len(items)
+        of_all.extend([mean] * whole)
+        if whole and len(of_all) == 2 and mean < hopeless:  # the first one was of the network itself
             raise UnsupportedError(
                 f"In int8 the network keeps {mean:.1%} of what varies in its outputs on the calibration items, too far from "
                 f"{limit:.0%} for taking a few operators back to floating point. {_ELSE}"
