@@ -1,7 +1,7 @@
 """Named arrays: items on disk, and whether what a model answered is finite."""
 
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 
 def write(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Stacked arrays (first axis: items) as an ``.npz`` file without compression: it is read more often than written."""
+    """Stacked arrays (first axis: calls) as an ``.npz`` file without compression: it is read more often than written."""
     # Not numpy.savez: inputs may have the names of its own arguments.
     with zipfile.ZipFile(path, "w") as archive:
         for name, array in arrays.items():
@@ -26,10 +26,15 @@ def read(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def read_items(path: Path) -> list[dict[str, NDArray[Any]]]:
-    """One mapping an item, each array with a batch axis of one."""
+    """One mapping a call: ``array[i]`` is what is fed in call ``i``, batch axis included."""
     arrays = {name: np.ascontiguousarray(array) for name, array in read(path).items()}
     count = len(next(iter(arrays.values())))
-    return [{name: array[index : index + 1] for name, array in arrays.items()} for index in range(count)]
+    return [{name: np.asarray(array[index]) for name, array in arrays.items()} for index in range(count)]
+
+
+def stack(items: Sequence[Mapping[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
+    """The inputs of several calls as one: joined along their first axes, the batch."""
+    return {name: np.concatenate([item[name] for item in items]) for name in items[0]}
 
 
 def not_finite(outputs: Mapping[str, NDArray[Any]]) -> str | None:

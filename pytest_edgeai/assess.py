@@ -6,6 +6,7 @@ The pytest process only looks at the file from outside (:func:`digest_model`, :f
 
 import contextlib
 import hashlib
+import mmap
 import os
 import re
 import stat
@@ -28,7 +29,9 @@ if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
 
 ASSESS_TIMEOUT: Final = 120.0
-"""Seconds for reading one model."""
+"""Seconds for reading one model, beside those for its bytes."""
+_BYTES_A_SECOND: Final = 50e6
+"""That a slow disk reads; weights in files beside the model are read once, for the digest."""
 PROTOBUF_LIMIT: Final = 2**31 - 1
 """Bytes that one protobuf message can have; larger models keep their weights in external data files."""
 _SHAPE_DATA: Final = 4096
@@ -49,6 +52,7 @@ _WORKERS: Final = {
     "RNN": _RECURRENT,
 }
 """Operators that do the work, by what people call them."""
+_TREES: Final = frozenset({"TreeEnsemble", "TreeEnsembleClassifier", "TreeEnsembleRegressor"})
 _UNCOUNTED: Final = frozenset(
     {
         "LSTM",
@@ -111,11 +115,20 @@ def digest_model(path: Path) -> Model:
 
 def assess(model: Model, task: Task) -> Assessment:
     """The assessment of ``model``, made in a worker process. Raises ModelError or WorkerError."""
-    answer = task("assess", {"path": model.path}, subject=model.name, timeout=ASSESS_TIMEOUT)
+    patience = ASSESS_TIMEOUT + _bytes_in(Path(model.path).parent) / _BYTES_A_SECOND
+    answer = task("assess", {"path": model.path}, subject=model.name, timeout=patience)
     try:
         return msgspec.convert(answer, Assessment)
     except msgspec.ValidationError as error:
         raise WorkerError(model.name, "assess", f"it answered nonsense ({error})") from error
+
+
+def _bytes_in(folder: Path) -> int:
+    """Of the files in it; 0 where they can't be listed, which doesn't keep the model from being read."""
+    try:
+        return sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
+    except OSError:
+        return 0
 
 
 @contextlib.contextmanager
@@ -160,12 +173,11 @@ def _kind(mode: int) -> str:
 def read_model(path: str) -> Assessment:
     """Read the ONNX file at ``path``. Raises ModelError when it is no valid model, or one that can't be measured here."""
     file = Path(path)
-    with _opened(file) as stream:
-        data = stream.read()
-    digest = hashlib.sha256(data).hexdigest()
-    size = len(data)
-    model = _parse(file, data)
-    del data
+    # Mapped, so that the weights of a large file are not in memory twice while it is parsed.
+    with _opened(file) as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        digest = hashlib.sha256(data).hexdigest()
+        size = len(data)
+        model = _parse(file, data)
     external = _external_files(model, file)
     if external:
         digest = digest_of({"": digest, **{name: digest_of_file(found) for name, found in external.items()}})
@@ -191,18 +203,19 @@ def read_model(path: str) -> Assessment:
     )
 
 
-def _parse(file: Path, data: bytes) -> "ModelProto":
+def _parse(file: Path, data: mmap.mmap) -> "ModelProto":
     import onnx
 
     what = f"{file} ({show(len(data), 'bytes')})"
     for beginning, meaning in _OTHER_FORMATS:
-        if data.startswith(beginning):
+        if data[: len(beginning)] == beginning:
             raise ModelError(f"{what} is {meaning}.")
     if len(data) > PROTOBUF_LIMIT:
         raise ModelError(f"{what} is larger than the 2 GiB that an ONNX file can have. Save it with external data.")
     model = onnx.ModelProto()
     try:
-        model.ParseFromString(data)
+        with memoryview(data) as view:
+            model.ParseFromString(view)
     except Exception as error:  # protobuf's DecodeError
         raise ModelError(
             f"{what} can't be decoded: it is truncated, damaged or of another format. Export or download it again."
@@ -328,6 +341,11 @@ def _signature(model: "ModelProto", path: str) -> tuple[tuple[TensorSpec, ...], 
     constants = {tensor.name for tensor in model.graph.initializer}
     constants |= {sparse.values.name for sparse in model.graph.sparse_initializer}
     inputs = tuple(_spec(value, path, "input") for value in model.graph.input if value.name not in constants)
+    if any(node.op_type == "ZipMap" for node in model.graph.node):
+        raise ModelError(
+            f"{path} gives its probabilities as a list of dictionaries (ZipMap), and only dense tensors can be measured. "
+            "Convert it again with options={'zipmap': False}."
+        )
     outputs = tuple(_spec(value, path, "output") for value in model.graph.output)
     if not inputs or not outputs:
         raise ModelError(f"{path} has no {'outputs' if inputs else 'inputs'}, so there is nothing to measure.")
@@ -342,6 +360,9 @@ def _spec(value: "ValueInfoProto", path: str, role: str) -> TensorSpec:
         raise ModelError(f"{what} {name}, and only dense tensors can be measured. Export the model with tensors alone.")
     tensor = value.type.tensor_type
     dtype = _dtype(tensor.elem_type)
+    if dtype == "string":
+        instead = "make numbers of the texts before the model" if role == "input" else "train it with numbered classes"
+        raise ModelError(f"{what} of text, and only numbers can be measured. Export the model without it: {instead}.")
     if dtype not in _NUMPY:
         raise ModelError(f"{what} of {dtype}, which is no numeric numpy dtype. Export the model with numeric {role}s.")
     if not tensor.HasField("shape"):
@@ -350,14 +371,17 @@ def _spec(value: "ValueInfoProto", path: str, role: str) -> TensorSpec:
                 f"{what} of unknown rank, so nothing can be fed to it. Export the model with the input's rank."
             )
         return TensorSpec(name=_text(value.name), dtype=dtype, shape=("...",))
-    # Exporters write an axis of any size as a name, as nothing, or as -1 or 0.
+    # Exporters write an axis of any size as a name, as a name that means nothing, as nothing, or as -1 or 0.
+    names = [_text(dim.dim_param) for dim in tensor.shape.dim]
     shape = tuple(
-        dim.dim_value if dim.dim_value > 0 else _text(dim.dim_param) or f"{_text(value.name)}:{axis}"
-        for axis, dim in enumerate(tensor.shape.dim)
+        dim.dim_value if dim.dim_value > 0 else f"{_text(value.name)}:{axis}" if name in _NAMELESS else name
+        for axis, (dim, name) in enumerate(zip(tensor.shape.dim, names, strict=True))
     )
     return TensorSpec(name=_text(value.name), dtype=dtype, shape=shape)
 
 
+_NAMELESS: Final = ("", "?", "None", "-1")
+"""What exporters call an axis that has no name; two such axes are not the same one."""
 _NUMPY: Final = frozenset(
     {"bool", "float16", "float32", "float64", "complex64", "complex128"}
     | {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}
@@ -596,7 +620,13 @@ def _architecture(ops: Mapping[str, int], work: _Work) -> str:
     attends |= "Softmax" in ops and work.shares.get(_ATTENTION, _Share()).count >= 2
     if attends and convolutional < 0.5:
         return "transformer"
-    return "convolutional" if _CONVOLUTION in work.shares else "dense"
+    if _CONVOLUTION in work.shares:
+        return "convolutional"
+    return "trees" if not work.shares and _trees(ops) else "dense"
+
+
+def _trees(ops: Mapping[str, int]) -> bool:
+    return any(name.rpartition(".")[2] in _TREES for name in ops)
 
 
 def _precisions(ops: Mapping[str, int], weights: list[_Weight], work: _Work) -> dict[str, Quantizable]:
@@ -605,6 +635,11 @@ def _precisions(ops: Mapping[str, int], weights: list[_Weight], work: _Work) -> 
     if quantized:
         name, count = max(quantized.items(), key=lambda entry: entry[1])
         reason = f"the model is already quantized (it has {count} {name} nodes); start from the one in float32"
+        return dict.fromkeys(names, Quantizable(possible=False, reason=reason))
+    if not work.shares and _trees(ops):
+        reason = (
+            "it is an ensemble of trees: it compares numbers and multiplies none, so a smaller precision saves nothing"
+        )
         return dict.fromkeys(names, Quantizable(possible=False, reason=reason))
     sizes = _bytes_by_dtype(weights)
     main = next(iter(sizes), "")

@@ -244,6 +244,12 @@ def standing(device: Device, target: Target) -> Standing:
     return "foreign"
 
 
+def most_specific(device: Device, targets: Iterable[Target]) -> Target:
+    """What ``auto`` stands for. Any device is of some target, because the built-in ``cross`` asks for nothing."""
+    fitting = [target for target in targets if standing(device, target) == "native"]
+    return max(fitting, key=lambda target: target.specificity)
+
+
 def _matches(device: Device, hardware: Hardware) -> bool:
     accelerators = [accelerator.casefold() for accelerator in device.accelerators]
     prefixes = tuple(prefix.casefold() for prefix in hardware.accelerators)

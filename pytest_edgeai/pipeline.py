@@ -15,8 +15,7 @@ import functools
 import math
 import os
 import tempfile
-import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,21 +27,30 @@ from numpy.typing import NDArray
 from pytest_edgeai import assess as assessing
 from pytest_edgeai import build as building
 from pytest_edgeai import device as devices
-from pytest_edgeai import folders, registry, scoring, screening, strategy
-from pytest_edgeai.dataset import CALIBRATION, CONFIRMATION, EVALUATION, SELECTION, Dataset, ItemFiles
+from pytest_edgeai import guidance, registry, scoring, screening, strategy
+from pytest_edgeai.dataset import (
+    CALIBRATION,
+    CONFIRMATION,
+    EVALUATION,
+    SELECTION,
+    Dataset,
+    ItemFiles,
+    batched_outputs,
+    given_sizes,
+    sizes_without_data,
+)
 from pytest_edgeai.dataset import read as read_dataset
-from pytest_edgeai.errors import DatasetError, EdgeError, ModelError, UnsupportedError, UsageError
+from pytest_edgeai.errors import DatasetError, EdgeError, ModelError, UnsupportedError, UsageError, WorkerError
 from pytest_edgeai.evaluation import Evaluation
 from pytest_edgeai.journal import Journal
-from pytest_edgeai.judge import comparisons, figures
+from pytest_edgeai.judge import claims, comparisons, figures, quantities
+from pytest_edgeai.judge.claims import Claim
 from pytest_edgeai.judge.comparisons import Finding
-from pytest_edgeai.judge.quantities import UNITS, Claim, Decider, Subject
+from pytest_edgeai.judge.quantities import Decider, Subject
 from pytest_edgeai.judge.rules import RIGOR, Rules
-from pytest_edgeai.measure.bench import Bench, Setup, readings
+from pytest_edgeai.measure.bench import Bench, Setup
 from pytest_edgeai.measure.hostlock import HostLock
 from pytest_edgeai.measure.process import run_task
-from pytest_edgeai.measure.solo import Solo
-from pytest_edgeai.measure.turns import Turns
 from pytest_edgeai.progress import Progress
 from pytest_edgeai.records import (
     SCHEMA,
@@ -57,22 +65,23 @@ from pytest_edgeai.records import (
     Outcome,
     Plan,
     Recipe,
+    Refusal,
     Target,
     Variant,
     VariantResult,
     Verdict,
     digest_of,
 )
+from pytest_edgeai.sampling import Sampling, load_of
 from pytest_edgeai.settings import Settings
+from pytest_edgeai.targets import limits
 
 KINDS: dict[str, ModelKind] = {".onnx": "onnx"}
 """File suffix -> kind of model."""
 SCORE_TIMEOUT = 3600.0
 """Seconds to run every evaluation item through one variant."""
-PROCESSES = 5
-"""Fresh processes for a gate on a quantity that is one number a process."""
-_DEVICE_BOUND = ("latency", "speedup", "memory", "cold_start")
-"""Quantities that only a device of the target can show."""
+_ANYWHERE = ("size", "accuracy", "offline")
+"""Quantities that any device can show; the others only one of the target."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -104,6 +113,8 @@ class Run:
         self.registry = registry.find(plugins)
         self._detected = devices.detect()
         self.target = self._target(settings.target)
+        self.required = guidance.requirements(settings.require)
+        """Requirements that the user named; UsageError for one that is not known."""
         standing = devices.standing(self._detected, self.target)
         self._may_stand_in = standing == "stand-in"
         self.standing = "foreign" if self._may_stand_in and not settings.stand_in else standing
@@ -133,12 +144,12 @@ class Run:
     def cache(self) -> building.Cache:
         """Variants on disk."""
         fallback = self.folder / "cache"
-        root = Path(self.settings.cache) if self.settings.cache else folders.cache()
-        if root is None:
-            self.say(
-                "this user has no home folder, so this run keeps no variants; --edge-cache names a folder for them"
-            )
-        return building.Cache(root or fallback, self.say, fallback=fallback)
+        try:
+            root = building.cache_root(self.settings.cache)
+        except UsageError as error:
+            self.say(f"{error} This run keeps nothing.")
+            root = fallback
+        return building.Cache(root, self.say, fallback=fallback)
 
     @functools.cached_property
     def lock(self) -> HostLock:
@@ -168,6 +179,11 @@ class Run:
             f"this is {self._detected.cpu} ({self._detected.system} {self._detected.architecture}).{accept}"
         )
 
+    @functools.cached_property
+    def units(self) -> dict[str, str]:
+        """Quantity -> unit, of every quantity that a gate can be about."""
+        return quantities.units(self.registry.metrics.values())
+
     def catalogue(self, kind: ModelKind) -> list[Recipe]:
         """Recipes that could be asked for, by name alone: nothing is read or detected."""
         return strategy.catalogue(self.registry.frameworks.values(), self.target, kind, self.settings.recipe)
@@ -184,9 +200,12 @@ class Run:
 
     def _target(self, name: str) -> Target:
         if name != "auto":
-            return self.registry.target(name)
-        fitting = [t for t in self.registry.targets.values() if devices.standing(self._detected, t) == "native"]
-        return max(fitting, key=lambda target: target.specificity)
+            target = self.registry.target(name)
+        else:
+            target = devices.most_specific(self._detected, self.registry.targets.values())
+        if self.settings.limit is None:
+            return target
+        return msgspec.structs.replace(target, limits=limits.changed(target.limits, self.settings.limit))
 
 
 class Study:
@@ -197,7 +216,6 @@ class Study:
         self._name = name
         self.declaration = declaration
         self._built: dict[str, Variant | EdgeError] = {}
-        self._processes: dict[str, dict[str, list[float]]] = {}
         self._figures: dict[str, dict[str, Figure]] = {}
         self._verdicts: dict[Claim, Verdict] = {}
         self._seed = int(digest_of([run.folder.name, str(declaration.path)])[:8], 16)
@@ -240,7 +258,21 @@ class Study:
     def dataset(self) -> Dataset | None:
         """The items. Raises DatasetError."""
         path = self.declaration.dataset
-        return read_dataset(path, self.assessment) if path else None
+        return read_dataset(path, self.assessment, self._given_sizes) if path else None
+
+    @functools.cached_property
+    def _given_sizes(self) -> dict[str, int]:
+        """Dynamic axis -> size, as the user said. Raises UsageError."""
+        return given_sizes(self.run.settings.shape, self.assessment)
+
+    @functools.cached_property
+    def _rule(self) -> scoring.Rule | None:
+        """How items are scored; ``None`` without data. Raises UsageError."""
+        data, outputs = self.dataset, self.assessment.outputs
+        if data is None:
+            return None
+        score, batched = self.declaration.score, self._batched_outputs
+        return scoring.rule(score, outputs, data.labels, batched=batched, sizes=data.sizes)
 
     # 2. What to make of it: plan --------------------------------------------------------------------------------------------
 
@@ -261,13 +293,20 @@ class Study:
             self.run.device,
             self.model.name,
             len(self.dataset.indexes(CALIBRATION)) if self.dataset is not None else 0,
+            self.run.settings.prefer_route,
+            self.run.required,
         )
         self._note("study", self._header(plan))
         return plan
 
     def refusal(self, recipe: str) -> str | None:
-        """Why there is no variant of this name; ``None`` where there is one."""
+        """Why there is no variant of this name, as far as is known before it is built; ``None`` where there may be one."""
         return next((refusal.reason for refusal in self.plan.refusals if refusal.recipe == recipe), None)
+
+    @property
+    def units(self) -> dict[str, str]:
+        """Quantity -> unit, of every quantity that a gate can be about."""
+        return self.run.units
 
     # 3. Making it: variants -------------------------------------------------------------------------------------------------
 
@@ -278,14 +317,22 @@ class Study:
             try:
                 self._built[name], cached = self._build(recipe)
             except EdgeError as error:
-                self._built[name] = error
-                self._note_variant(recipe, "failed", str(error))
+                self._fail(recipe, error)
             else:
                 self._note_variant(recipe, "cached" if cached else "built", built=self._built[name])
         built = self._built[name]
         if isinstance(built, EdgeError):
             raise built
         return built
+
+    def _fail(self, recipe: Recipe, error: EdgeError) -> None:
+        """Keep why there is no such variant. What an engine can't do with this model is a refusal, told late."""
+        self._built[recipe.name] = error
+        if isinstance(error, UnsupportedError):
+            reason = str(error).removeprefix(f"{recipe.name}: ")
+            self._note("refusal", Refusal(recipe=recipe.name, reason=reason))
+        else:
+            self._note_variant(recipe, "failed", str(error))
 
     def _build(self, recipe: Recipe) -> tuple[Variant, bool]:
         data = self.dataset if recipe.calibrated else None
@@ -298,36 +345,41 @@ class Study:
             calibration=self._items.part(CALIBRATION) if data is not None else None,
             calibration_digest=data.digest(data.indexes(CALIBRATION)) if data is not None else "",
         )
-        return building.build(ingredients, self.run.cache, run_task, self.run.lock.building, self.run.working)
+        try:
+            return building.build(ingredients, self.run.cache, run_task, self.run.lock.building, self.run.working)
+        except EdgeError as error:
+            if self.dataset is None and recipe == self.plan.baseline:
+                raise _with_sizes(error, sizes_without_data(self.assessment, self._given_sizes)) from error
+            raise
 
     # 4. Measuring it: samples -----------------------------------------------------------------------------------------------
 
     @functools.cached_property
     def _setup(self) -> Setup:
-        return Setup(modules=self.run.registry.modules, threads=self.run.device.cores, inputs=self._items.timed())
+        return Setup(
+            modules=self.run.registry.modules,
+            threads=self.run.device.cores,
+            inputs=self._items.timed(),
+            offline=self.run.target.limits.offline,
+        )
 
-    def processes(self, name: str, quantity: str) -> list[float]:
-        """A quantity that is one number a process, from fresh processes. Raises UnsupportedError where it can't be read."""
-        if name not in self._processes:
-            columns: dict[str, list[float]] = {}
-            begin = time.perf_counter()
-            for _ in range(PROCESSES):
-                with Bench(self.variant(name), self._setup, screening.METRICS) as bench:
-                    for part, values in readings([bench]).items():
-                        columns.setdefault(part, []).extend(values)
-            self._processes[name] = columns
-            self._note("measurement", screening.processes(name, columns, "gate", time.perf_counter() - begin))
-            for part, values in columns.items():
-                self._note_figure(name, part, figures.of_processes(values, UNITS[part]))
-        columns = self._processes[name]
-        if quantity not in columns:
-            raise UnsupportedError(f"{quantity} can't be read on this machine.")
-        return columns[quantity]
+    @functools.cached_property
+    def _sampling(self) -> Sampling:
+        return Sampling(
+            registry=self.run.registry,
+            units=self.units,
+            setup=self._setup,
+            variant=self.variant,
+            seed=self._next_seed,
+            note=self._note,
+            note_figure=self._note_figure,
+        )
 
     @functools.cached_property
     def _evaluation(self) -> Evaluation:
-        data = self._data()
-        return Evaluation(data, self._items, self.declaration.score, self.plan.baseline.name, self._answer)
+        data, rule = self._data(), self._rule
+        assert rule is not None
+        return Evaluation(data, self._items, rule, self.plan.baseline.name, self._answer)
 
     def _answer(self, name: str, items: Path, outputs: Path) -> list[int]:
         with (
@@ -339,9 +391,8 @@ class Study:
 
     @functools.cached_property
     def _batched_outputs(self) -> list[str]:
-        """Outputs whose first axis is the inputs' first axis, or of length 1 as they are fed."""
-        batch = {1, *(spec.shape[0] for spec in self.assessment.inputs if spec.shape)}
-        return [spec.name for spec in self.assessment.outputs if spec.shape and spec.shape[0] in batch]
+        """Outputs whose first axis is the batch."""
+        return batched_outputs(self.assessment, self._data())
 
     def scores(self, name: str, part: str) -> NDArray[np.float64]:
         """One score an item of a part of the dataset, in its order. Raises EdgeError."""
@@ -361,10 +412,7 @@ class Study:
     def choice(self) -> Choice:
         """The recommended variant: screened once in a run, on selection items and samples of its own."""
         if not self.plan.offers:
-            raise UsageError(
-                f"No recipe is offered for {self.model.name} on {self.run.target.name}: "
-                + "; ".join(r.reason for r in self.plan.refusals)
-            )
+            raise UnsupportedError(strategy.nothing(self.plan))
         names = [offer.recipe.name for offer in self.plan.offers]
         for name in [self.plan.baseline.name, *names]:
             _told(self.variant, name)  # building needs the lock in its other mode
@@ -377,12 +425,16 @@ class Study:
                 _publish(kept, msgspec.json.encode(screened))
         baseline = screened.pop(self.plan.baseline.name)
         if not screened:
-            told = "; ".join(str(self._built[name]) for name in names if isinstance(self._built.get(name), EdgeError))
-            raise ModelError(f"No variant of {self.model.name} could be measured: {told}")
+            failures = [self._built[name] for name in names if isinstance(self._built.get(name), EdgeError)]
+            refused = all(isinstance(error, UnsupportedError) for error in failures)
+            raise (UnsupportedError if refused else ModelError)(self._nothing([str(error) for error in failures]))
         recipes = [offer.recipe for offer in self.plan.offers]
-        choice = strategy.choose(screened, recipes, baseline, self.run.target)
+        choice = strategy.choose(screened, recipes, baseline, self.run.target, self.plan.preferences)
         self._note("choice", choice)
         return choice
+
+    def _nothing(self, reasons: Sequence[str]) -> str:
+        return f"There is no variant of {self.model.name} for {self.run.target.name} to choose. {' '.join(reasons)}".rstrip()
 
     def _screen(self, names: Sequence[str]) -> dict[str, dict[str, Figure]]:
         """Variant -> its estimates; without those that fail. The first one is the baseline, which must not."""
@@ -396,22 +448,17 @@ class Study:
                 except EdgeError as error:
                     if name == names[0]:
                         raise
-                    self._built[name] = error
-                    self._note_variant(self._recipe(name), "failed", str(error))
+                    self._fail(self._recipe(name), error)
         return screened
 
     def _screen_one(self, name: str) -> dict[str, Figure]:
         variant = self.variant(name)
         found = screening.Screened()
         if self.run.why_not_measured(variant.recipe) is None:
-            baseline, limit = self.variant(self.plan.baseline.name), self.run.target.limits.speedup
-            found = screening.screen(variant, baseline, self._setup, limit=limit, seed=self._next_seed())
-            self._note("placement", {"variant": name, "placement": found.placement})
+            found = self._sampling.screen(name, self.plan.baseline.name, self.run.target.limits.speedup)
         found.figures["size"] = figures.exact(variant.bytes, "bytes")
         for quantity, figure in found.figures.items():
             self._note_figure(name, quantity, figure)
-        for measurement in found.measurements:
-            self._note("measurement", measurement)
         if self.dataset is not None:
             # Only selection items have a say in the choice; gates on it are decided on the others.
             found.figures["accuracy"] = figures.of_scores(self.scores(name, SELECTION))
@@ -431,11 +478,11 @@ class Study:
     def decide(self, claim: Claim) -> Verdict:
         """The verdict on a claim, decided once in a run."""
         if claim not in self._verdicts:
-            canonical, turned = _canonical(claim, self.plan.baseline.name)
-            if canonical not in self._verdicts:
-                self._verdicts[canonical] = self._decided_once(canonical)
-            if claim != canonical:
-                self._verdicts[claim] = _as_claimed(self._verdicts[canonical], claim, turned)
+            wanted, turned = claims.canonical(claim, self.plan.baseline.name)
+            if wanted not in self._verdicts:
+                self._verdicts[wanted] = self._decided_once(wanted)
+            if claim != wanted:
+                self._verdicts[claim] = claims.as_claimed(self._verdicts[wanted], claim, turned)
         return self._verdicts[claim]
 
     def _decided_once(self, claim: Claim) -> Verdict:
@@ -450,7 +497,6 @@ class Study:
             return verdict
 
     def _decided(self, claim: Claim) -> Verdict:
-        family = claim.quantity.partition(".")[0]
         try:
             for name in filter(None, (self.plan.baseline.name, claim.subject, claim.other)):
                 self.variant(name)
@@ -460,7 +506,7 @@ class Study:
         except EdgeError as error:
             finding = Finding(Outcome.ERROR, None, notes=str(error).splitlines())
         figure = figures.of_finding(finding, claim.unit)
-        if figure is not None and claim.other is None and family in ("latency", "speedup"):
+        if figure is not None and claim.other is None and claim.family not in ("size", "accuracy"):
             self._note_figure(claim.subject, claim.quantity, figure)
         notes = finding.notes + self._explanation(claim, finding)
         outcome = finding.outcome
@@ -489,56 +535,34 @@ class Study:
 
     def _find_out(self, claim: Claim) -> Finding:
         """Measure as much as the claim needs."""
-        family, _, part = claim.quantity.partition(".")
-        rules, operator, limit = self.run.rules(claim.rigor), claim.operator, claim.limit
-        missing = self.run.why_not_measured(self._recipe(claim.subject)) if family in _DEVICE_BOUND else None
+        rules, recipe = self.run.rules(claim.rigor), self._recipe(claim.subject)
+        missing = self.run.why_not_measured(recipe) if claim.family not in _ANYWHERE else None
         if missing:
             raise UnsupportedError(missing)
-        if family == "size":
+        if claim.family == "size":
             over = self.variant(claim.other).bytes if claim.other else 1
-            return comparisons.exact(self.variant(claim.subject).bytes / over, operator, limit)
-        if family == "accuracy":
+            return comparisons.exact(self.variant(claim.subject).bytes / over, claim.operator, claim.limit)
+        if claim.family == "accuracy":
             return self._find_accuracy(claim)
-        if family == "latency" and claim.other and part != "p50":
-            raise UnsupportedError(
-                "two variants are timed in turns, which shows the ratio of their medians: compare latency.p50, or speedup."
-            )
-        if family == "speedup" and claim.other:
-            raise UnsupportedError("a speed-up is a ratio already: compare it with a number.")
+        if claim.family == "throughput":
+            self._demand_batch_axis(load_of(claim.quantity).batch)
+        if claim.family == "offline":
+            with self.run.lock.building(), self.run.working(f"deciding {claim}"):
+                return self._sampling.offline(claim.subject)
         with self.run.lock.measuring(), self.run.working(f"deciding {claim}"):
-            if family == "speedup":
-                return self._find_speedup(claim.subject, self.plan.baseline.name, operator, limit, rules)
-            if family == "latency" and claim.other:
-                # variant / other <= limit says that the variant is at least 1 / limit times as fast.
-                mirrored = {"<=": ">=", ">=": "<="}[operator]
-                return _inverted(self._find_speedup(claim.subject, claim.other, mirrored, 1 / limit, rules))
-            if family == "latency":
-                with Solo(self.variant(claim.subject), self._setup, patience=rules.budget) as solo:
-                    found = (
-                        comparisons.jitter(solo, operator, limit, rules)
-                        if part == "jitter"
-                        else comparisons.percentile(solo, float(part[1:]) / 100, operator, limit, rules)
-                    )
-                    self._note("measurement", solo.measurement("gate"))
-                    return found
-            begin = time.perf_counter()
-            baseline = self.processes(claim.other, claim.quantity) if claim.other else None
-            variant = self.processes(claim.subject, claim.quantity)
-            return comparisons.extremes(variant, operator, limit, baseline, time.perf_counter() - begin)
+            return self._sampling.find(claim, self.plan.baseline.name, rules)
 
-    def _find_speedup(self, variant: str, baseline: str, operator: str, limit: float, rules: Rules) -> Finding:
-        sides = self.variant(baseline), self.variant(variant)
-        with Turns(
-            *sides,
-            self._setup,
-            limit=limit,
-            pairs=rules.pairs,
-            seed=self._next_seed(),
-            patience=rules.budget,
-        ) as turns:
-            found = comparisons.speedup(turns, operator, limit, rules)
-            self._note("measurement", turns.measurement("gate"))
-        return found
+    def _demand_batch_axis(self, batch: int) -> None:
+        """Raises UnsupportedError where the model can't take so many items in a call."""
+        fixed = next(
+            (spec for spec in self.assessment.inputs if not spec.shape or isinstance(spec.shape[0], int)), None
+        )
+        if batch > 1 and fixed is not None:
+            shape = ", ".join(str(axis) for axis in fixed.shape)
+            raise UnsupportedError(
+                f"the model's input '{fixed.name}' [{shape}] has no first axis of any size to hold {batch} items; "
+                "export it with a dynamic batch axis."
+            )
 
     def _find_accuracy(self, claim: Claim) -> Finding:
         part = CONFIRMATION if claim.fresh else EVALUATION
@@ -557,17 +581,18 @@ class Study:
                 self.scores(subject, EVALUATION)
             elif why := self.run.why_not_measured(variant.recipe):
                 raise UnsupportedError(f"{subject} {quantity}: {why}")
-            elif quantity == "latency.p99":
-                raise UsageError(
-                    f"{screening.CALLS} calls are too few to estimate p99; compare it with a limit instead."
-                )
+            elif quantity.partition(".")[0] in self.run.registry.metrics_per("block"):
+                with self.run.lock.measuring():
+                    self._sampling.columns(subject, quantity)
             else:
                 self.variant(self.plan.baseline.name)
                 with self.run.lock.measuring():
                     self._screen_one(subject)
         found = self._figures[subject].get(quantity)
         if found is None:
-            raise UnsupportedError(f"{subject} {quantity} can't be read on this machine.")
+            raise UnsupportedError(
+                f"{subject} {quantity} is not estimated on its own (too few calls, or no sensor); compare it with a limit."
+            )
         return found
 
     def _lacks(self, name: str) -> bool:
@@ -594,7 +619,7 @@ class Study:
 
     @functools.cached_property
     def _items(self) -> ItemFiles:
-        return ItemFiles(_made(self._folder / "items"), self.dataset, self.assessment)
+        return ItemFiles(_made(self._folder / "items"), self.dataset, self.assessment, self._given_sizes)
 
     def _data(self) -> Dataset:
         if self.dataset is None:
@@ -641,9 +666,10 @@ class Study:
         data = self.dataset
         return ModelResult(
             model=self.model,
-            score=scoring.title(self.declaration.score, labelled=data.labels is not None) if data is not None else "",
+            score=self._rule.title if self._rule is not None else "",
             items={name: len(indexes) for name, indexes in data.parts.items()} if data is not None else {},
             assessment=self.assessment,
+            preferences=plan.preferences,
             refusals=plan.refusals,
             variants=(),
             choice=None,
@@ -656,53 +682,21 @@ def _shown(name: str) -> str:
     return os.fsencode(name).decode("utf-8", "replace")
 
 
+def _with_sizes(error: EdgeError, sizes: Mapping[str, int]) -> EdgeError:
+    """The error of a call with made-up inputs, which may be their fault."""
+    told = ", ".join(f"{axis}={size}" for axis, size in sizes.items())
+    hint = f"Its inputs were made up{f' ({told}); choose other sizes with --edge-shape, or' if told else ':'} give a dataset with --edge-dataset."
+    if isinstance(error, WorkerError):
+        return WorkerError(error.subject, error.phase, f"{error.cause.rstrip('.')}. {hint.rstrip('.')}", error.log)
+    return type(error)(f"{error} {hint}")
+
+
 def _told(action: Callable[[str], object], name: str) -> None:
     """Do it; its failure is kept by the study and told where the variant is used."""
     try:
         action(name)
     except EdgeError:
         return
-
-
-_OPPOSITE = {">=": "<=", ">": "<=", "<=": ">=", "<": ">="}
-
-
-def _canonical(claim: Claim, baseline: str) -> tuple[Claim, bool]:
-    """The one claim that is decided for all phrasings of a question about speed, and whether its verdict must be turned round.
-
-    So no phrasing buys a second draw. Other quantities can be equal to a limit, or have error rates that depend on the side: there
-    only ``<`` and ``>`` are turned, into the opposites of ``>=`` and ``<=``, and what is known exactly is left alone.
-    """
-    family = claim.quantity.partition(".")[0]
-    if family != "accuracy":
-        claim = dataclasses.replace(claim, fresh=False)  # only items can be used up
-    if claim.quantity == "latency.p50" and claim.other == baseline:
-        operator = {"<=": ">=", "<": ">", ">=": "<=", ">": "<"}[claim.operator]
-        speed = dataclasses.replace(claim, quantity="speedup", other=None, operator=operator, limit=1 / claim.limit)
-        return _canonical(speed, baseline)
-    if family in ("speedup", "latency"):
-        wanted = ">=" if family == "speedup" else "<="
-        return dataclasses.replace(claim, operator=wanted), claim.operator[0] != wanted[0]
-    if claim.operator in ("<", ">") and family != "size":
-        return dataclasses.replace(claim, operator=_OPPOSITE[claim.operator]), True
-    return claim, False
-
-
-def _as_claimed(verdict: Verdict, claim: Claim, turned: bool) -> Verdict:
-    """The verdict on a canonical claim in the words of the one that was made."""
-    outcome = verdict.outcome
-    if turned:
-        outcome = {Outcome.PASS: Outcome.FAIL, Outcome.FAIL: Outcome.PASS}.get(outcome, outcome)
-    words: dict[str, Any] = {
-        "outcome": outcome,
-        "claim": str(claim),
-        "quantity": claim.quantity,
-        "operator": claim.operator,
-    }
-    if claim.other is not None and verdict.quantity == "speedup":
-        ends = {"estimate": verdict.estimate, "low": verdict.high, "high": verdict.low}
-        words |= {name: None if end is None else 1 / end for name, end in ends.items()}
-    return msgspec.structs.replace(verdict, **words, limit=claim.limit, unit=claim.unit)
 
 
 def _publish(path: Path, data: bytes) -> None:
@@ -714,17 +708,6 @@ def _publish(path: Path, data: bytes) -> None:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
-
-
-def _inverted(found: Finding) -> Finding:
-    """A finding on baseline / variant as one on variant / baseline."""
-
-    def one_over(value: float | None) -> float | None:
-        return None if value is None else (1 / value if value else math.inf)
-
-    return dataclasses.replace(
-        found, estimate=one_over(found.estimate), low=one_over(found.high), high=one_over(found.low)
-    )
 
 
 def _finite(value: float | None) -> float | None:

@@ -1,6 +1,6 @@
 """Protocols: the seams. Whatever has these methods fits; nothing has to inherit."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -22,6 +22,15 @@ class Runner(Protocol):
 
     def placement(self) -> dict[str, str]:
         """What the runtime really uses: ``device``, ``precision``, ``threads``, ``provider``."""
+        ...
+
+
+@runtime_checkable
+class ParallelRunner(Protocol):
+    """A runner that can answer several calls at a time."""
+
+    def parallel(self, requests: int) -> Sequence[Callable[[Arrays], dict[str, NDArray[Any]]]]:
+        """So many callables, each for one thread, that share the weights."""
         ...
 
 
@@ -70,12 +79,14 @@ class Framework(Protocol):
 class Metric(Protocol):
     """A sensor in the worker. Percentiles and intervals are made elsewhere, for every metric alike.
 
-    ``per`` says when it is armed and read: "call" (around every call), "start" (just before loading, until the first call has
-    returned) or "process" (just before loading, until the first few calls have returned).
+    ``units``: part -> unit of each number that it reads (``s``, ``bytes``, ``proportion``, ``ratio``, or any other sign); a metric of one
+    number has its own name as its only part. ``per`` says when it is armed and read: "call" (around every call), "start" (just before
+    loading, until the first call has returned), "process" (just before loading, until the first few calls have returned) or "block"
+    (around seconds of calls, one after the other).
     """
 
     name: str
-    unit: str
+    units: Mapping[str, str]
     per: str
 
     def unsupported(self) -> str | None:
@@ -86,8 +97,8 @@ class Metric(Protocol):
         """Start."""
         ...
 
-    def read(self) -> Mapping[str, float]:
-        """The numbers since ``arm``, by part: ``{"footprint": ..., "peak": ...}``; a metric of one number uses its own name."""
+    def read(self, calls: int) -> Mapping[str, float]:
+        """The numbers since ``arm``, by part: ``{"footprint": ..., "peak": ...}``; the runner was called ``calls`` times since."""
         ...
 
 

@@ -6,15 +6,16 @@ Units are base units (seconds, bytes, ratios) unless a field says otherwise. Dig
 import enum
 import hashlib
 import json
+import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
 from pytest_edgeai.errors import Undecided
 from pytest_edgeai.units import show
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of what is written to disk; part of every cache key and of ``results.json``."""
 
 ModelKind = Literal["onnx"]
@@ -74,9 +75,12 @@ class Limits(Record, frozen=True, kw_only=True):
     """The least speed-up over the baseline."""
     memory: float = 0.5
     """The largest share of the baseline's own footprint."""
-    package_bytes: int | None = None
+    package: int | None = None
+    """Bytes of the artifact at most."""
     memory_bytes: int | None = None
+    """Of the process' peak at most."""
     power_watts: float | None = None
+    """While calls are made, at most."""
     offline: bool = False
     """The device has no network when it runs."""
 
@@ -150,7 +154,7 @@ class Assessment(Record, frozen=True, kw_only=True):
     macs: int | None
     """Multiply-accumulates a call at batch 1, of convolutions and matrix products; ``None`` where shapes are not known."""
     architecture: str
-    """``convolutional``, ``transformer``, ``recurrent`` or ``dense``."""
+    """``convolutional``, ``transformer``, ``recurrent``, ``trees`` or ``dense``."""
     ops: dict[str, int]
     """Operator type -> how many, most frequent first."""
     inputs: tuple[TensorSpec, ...]
@@ -165,6 +169,49 @@ class Assessment(Record, frozen=True, kw_only=True):
     def dynamic_axes(self) -> tuple[str, ...]:
         """Names of the axes without a fixed size, in the order of the inputs."""
         return tuple(dict.fromkeys(axis for spec in self.inputs for axis in spec.shape if isinstance(axis, str)))
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """What the inputs are (:func:`modality`), each once, in their order: ``("image", "text")`` is a multi-modal model.
+
+        Numbers alone stand beside what has a modality (a threshold, an image's size): they count where there is nothing else, or where
+        they are a row of two or more real numbers.
+        """
+        found = [(modality(spec), spec) for spec in self.inputs]
+        main = [kind for kind, spec in found if kind and (kind != "tabular" or _row(spec))]
+        return tuple(dict.fromkeys(main or [kind for kind, _ in found if kind] or ["tabular"]))
+
+
+_BY_NAME: Final = (
+    ("", re.compile(r"mask|past|cache|position|token_type|segment|len|state|(^|_)[hc]_?[0n]?$")),
+    ("audio", re.compile(r"audio|wav|speech|mel|spectro|fbank|input_values|input_features|sound")),
+    ("video", re.compile(r"video|clip_frames")),
+    ("image", re.compile(r"image|img|pixel|photo|picture|rgb")),
+    ("text", re.compile(r"input_ids|token|text|word|prompt|sentence")),
+)
+"""Modality -> what the names of its inputs say; the first that fits. Those without one belong to other inputs: masks, positions, states."""
+
+
+def modality(spec: TensorSpec) -> str:
+    """What an input is: ``image``, ``video``, ``audio``, ``text``, ``sequence``, ``tabular``; empty for what belongs to another input.
+
+    By its name where it tells. Else by its shape: rank 5 is a video, rank 4 an image; real numbers of rank 3 are a sequence of vectors; whole numbers
+    of rank 2 with a dynamic second axis are the tokens of a text; everything else is tabular.
+    """
+    name, rank = spec.name.lower(), len(spec.shape)
+    for kind, pattern in _BY_NAME:
+        if pattern.search(name):
+            return kind
+    if rank >= 4:
+        return "video" if rank == 5 else "image"
+    if "float" in spec.dtype:
+        return "sequence" if rank == 3 else "tabular"
+    return "text" if "int" in spec.dtype and rank == 2 and isinstance(spec.shape[1], str) else "tabular"
+
+
+def _row(spec: TensorSpec) -> bool:
+    """Whether it is a row of a table rather than a number or two beside something else."""
+    return "float" in spec.dtype and len(spec.shape) == 2 and spec.shape[1] != 1
 
 
 class Recipe(Record, frozen=True, kw_only=True):
@@ -181,10 +228,41 @@ class Recipe(Record, frozen=True, kw_only=True):
     needs: tuple[str, ...] = ()
     """Instruction-set extensions of which one must be there for this recipe to be fast; empty: any CPU will do."""
 
+    tuning: dict[str, str | int] = {}
+    """Acceleration options that the user asked for by name."""
+
+    @property
+    def batch(self) -> int:
+        """Items that its variant takes in a call."""
+        return int(self.tuning.get("batch", 1))
+
     @property
     def name(self) -> str:
         """``onnxruntime-int8-static``."""
         return "-".join(part for part in (self.framework, self.precision, self.method) if part)
+
+
+class Citation(Record, frozen=True, kw_only=True):
+    """A rule that was applied, and what was found that made it apply."""
+
+    rule: str
+    """``platform matrix: Intel CPU/GPU -> OpenVINO, then Olive``."""
+    fact: str
+    """``the target is intel, and this device is of it (GenuineIntel)``."""
+    source: str
+    """Where the rule comes from; ``pytest-edgeai``: our own."""
+
+
+class Preference(Record, frozen=True, kw_only=True):
+    """A framework's place in the order of preference for one model and target, and what gave it that place."""
+
+    framework: str
+    citations: tuple[Citation, ...]
+    """The one that weighs most first."""
+    score: int | None = None
+    """How well it meets the requirements that the user named; ``None`` where none was."""
+    unfit: str = ""
+    """Why it can't take a model of this kind, in one sentence; empty where it can."""
 
 
 class Offer(Record, frozen=True, kw_only=True):
@@ -192,6 +270,8 @@ class Offer(Record, frozen=True, kw_only=True):
 
     recipe: Recipe
     reason: str
+    citations: tuple[Citation, ...] = ()
+    """What gave its framework its place."""
 
 
 class Refusal(Record, frozen=True, kw_only=True):
@@ -209,6 +289,8 @@ class Plan(Record, frozen=True, kw_only=True):
     baseline: Recipe
     offers: tuple[Offer, ...]
     refusals: tuple[Refusal, ...]
+    preferences: tuple[Preference, ...] = ()
+    """Frameworks, those without a recipe here included."""
 
 
 class Variant(Record, frozen=True, kw_only=True):
@@ -245,7 +327,7 @@ class Measurement(Record, frozen=True, kw_only=True):
     metric: str
     unit: str
     plan: str
-    """How it was sampled: ``turns``, ``solo``, ``process`` or ``items``."""
+    """How it was sampled: ``turns``, ``solo``, ``blocks`` or ``process``."""
     phase: str
     """``screening`` or ``gate``."""
     samples: dict[str, list[float]]
@@ -381,6 +463,8 @@ class ModelResult(Record, frozen=True, kw_only=True):
     items: dict[str, int]
     """``calibration``, ``selection``, ``confirmation`` -> how many items."""
     assessment: Assessment | None
+    preferences: tuple[Preference, ...] = ()
+    """Frameworks in order of preference, each with the rules and the facts that gave it its place."""
     refusals: tuple[Refusal, ...]
     variants: tuple[VariantResult, ...]
     choice: Choice | None

@@ -4,7 +4,7 @@ through the same hooks."""
 import importlib
 import importlib.metadata
 import inspect
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -22,8 +22,15 @@ BUILT_IN = (
     "pytest_edgeai.metrics.latency",
     "pytest_edgeai.metrics.cold_start",
     "pytest_edgeai.metrics.memory",
+    "pytest_edgeai.metrics.energy",
 )
 ENTRY_POINTS = "pytest_edgeai"
+TIMES = ("call", "start", "process", "block")
+"""When a metric may be armed and read."""
+RESERVED = frozenset(
+    {"speedup", "throughput", "size", "accuracy", "offline", "name", "recipe", "rigor", "baseline", "reference"}
+)
+"""What a variant has in a test whatever its metrics are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +48,10 @@ class Registry:
         if name not in self.frameworks:
             raise UsageError(unknown("framework", name, self.frameworks))
         return self.frameworks[name]
+
+    def metrics_per(self, *when: str) -> tuple[str, ...]:
+        """Names of the metrics that are armed and read so: ``call``, ``start``, ``process``, ``block``."""
+        return tuple(name for name, metric in self.metrics.items() if metric.per in when)
 
     def target(self, name: str) -> Target:
         """Raises UsageError with a guess when there is none of this name."""
@@ -102,6 +113,8 @@ def _collect(hook: pluggy.HookCaller, what: str, fits: Callable[[Any], bool]) ->
                 )
             if not fits(thing):
                 raise PluginError(f"The plugin '{plugin}' gave {thing!r} as a {what}, but {_lack(what, thing)}.")
+            if wrong := _wrong_metric(thing) if what == "metric" else None:
+                raise PluginError(f"The plugin '{plugin}' gave the metric {thing.name!r}, but {wrong}.")
             if thing.name in found:
                 raise PluginError(
                     f"Two plugins bring a {what} named '{thing.name}': '{owner[thing.name]}' and '{plugin}'."
@@ -109,6 +122,19 @@ def _collect(hook: pluggy.HookCaller, what: str, fits: Callable[[Any], bool]) ->
             found[thing.name], owner[thing.name] = thing, plugin
     # Registration order would show who was found first; names are equal on every machine.
     return dict(sorted(found.items()))
+
+
+def _wrong_metric(metric: Any) -> str | None:
+    """What is wrong with a metric that has all that one needs."""
+    if not isinstance(metric.name, str) or not metric.name.isidentifier() or metric.name in RESERVED:
+        return "its name must be a Python name, which tests write as variant.NAME, and none that has a meaning already"
+    if not isinstance(metric.units, Mapping) or not metric.units or not all(map(_is_name, metric.units)):
+        return f"its units must name a unit for each number that it reads, as in {{'{metric.name}': 's'}}"
+    return None if metric.per in TIMES else f"its per is {metric.per!r}; it must be one of {', '.join(TIMES)}"
+
+
+def _is_name(part: object) -> bool:
+    return isinstance(part, str) and part.isidentifier()
 
 
 def _lack(what: str, thing: object) -> str:

@@ -18,6 +18,7 @@ from pytest_edgeai.records import (
     GateResult,
     Measurement,
     ModelResult,
+    Refusal,
     Results,
     Target,
     VariantResult,
@@ -35,6 +36,8 @@ class _Findings:
         self.figures: dict[str, dict[str, Figure]] = {}
         self.placements: dict[str, dict[str, str]] = {}
         self.measurements: list[Measurement] = []
+        self.refusals: dict[str, Refusal] = {}
+        """By engines that turned out not to take the model when they were to build it."""
         self.choice: Choice | None = None
 
     def add(self, kind: str, fact: Any) -> None:
@@ -53,6 +56,9 @@ class _Findings:
                 self.placements[fact["variant"]] = fact["placement"]
             case "measurement":
                 self.measurements.append(msgspec.convert(fact, Measurement))
+            case "refusal":
+                found_late = msgspec.convert(fact, Refusal)
+                self.refusals.setdefault(found_late.recipe, found_late)
             case "choice":
                 self.choice = msgspec.convert(fact, Choice)
             case _:
@@ -67,7 +73,12 @@ class _Findings:
         )
         model = msgspec.structs.replace(header.model, path=_from_here(header.model.path))
         return msgspec.structs.replace(
-            header, model=model, variants=tuple(variants), choice=self.choice, measurements=tuple(self.measurements)
+            header,
+            model=model,
+            refusals=(*header.refusals, *self.refusals.values()),
+            variants=tuple(variants),
+            choice=self.choice,
+            measurements=tuple(self.measurements),
         )
 
 

@@ -4,24 +4,29 @@ import time
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
+from pytest_edgeai.errors import UnsupportedError
 from pytest_edgeai.judge import figures
-from pytest_edgeai.judge.quantities import UNITS
+from pytest_edgeai.judge.quantities import PERCENTILES, units
 from pytest_edgeai.measure.bench import Bench, Setup, readings
 from pytest_edgeai.measure.solo import Solo
 from pytest_edgeai.measure.turns import Turns
 from pytest_edgeai.records import Figure, Measurement, Variant
+from pytest_edgeai.registry import Registry
 
 PROCESSES = 2
 CALLS = 100
 PAIRS = 3
 ROUNDS = 15
 """Pairs of processes, and rounds of each."""
+BLOCKS = 8
+"""Of calls, each with its items a second."""
 PATIENCE = 5.0
-"""Seconds that each of two series may wait for free cores; then they are taken as they are."""
+"""Seconds that each series may wait for free cores; then they are taken as they are."""
 PHASE = "screening"
-METRICS = ("cold_start", "memory")
-"""One number a process each."""
+ESTIMATED = ("p50", "p90", "p95")
+"""Percentiles that so few calls can estimate."""
 
 
 @dataclass(slots=True)
@@ -34,25 +39,34 @@ class Screened:
     placement: dict[str, str] = field(default_factory=dict)
 
 
-def screen(variant: Variant, baseline: Variant, setup: Setup, *, limit: float, seed: int) -> Screened:
-    """Fresh processes, calls alone, and a few rounds in turns at the speed-up ``limit``. Raises EdgeError."""
+def screen(
+    variant: Variant, baseline: Variant, setup: Setup, registry: Registry, *, limit: float, seed: int
+) -> Screened:
+    """Fresh processes, calls alone, and a few rounds in turns at the speed-up ``limit``. Raises EdgeError.
+
+    What is read in blocks of seconds (energy) is left to the gates that ask for it.
+    """
     found = Screened()
-    with Solo(variant, setup, METRICS, patience=PATIENCE) as solo:
+    known, once = units(registry.metrics.values()), registry.metrics_per("start", "process")
+    with Solo(variant, setup, once, patience=PATIENCE) as solo:
         calls = solo.more(CALLS)
         columns = readings([solo.bench])
         found.placement = solo.bench.placement
         found.measurements.append(solo.measurement(PHASE))
-    seconds = time.perf_counter()
+    _add_calls(found, "latency", "s", calls)
+    rates = np.array([len(block) / block.sum() for block in np.array_split(calls, BLOCKS)])
+    found.figures["throughput"] = figures.of_rates(rates)
+    begin = time.perf_counter()
     for _ in range(PROCESSES - 1):
-        with Bench(variant, setup, METRICS) as bench:
+        with Bench(variant, setup, once) as bench:
             for quantity, values in readings([bench]).items():
                 columns[quantity] += values
-    found.measurements.append(processes(variant.name, columns, PHASE, time.perf_counter() - seconds))
+    found.measurements.append(processes(variant.name, columns, PHASE, time.perf_counter() - begin))
     for quantity, values in columns.items():
-        found.figures[quantity] = figures.of_processes(values, UNITS[quantity])
-    for p in (0.5, 0.9, 0.95):
-        found.figures[f"latency.p{100 * p:g}"] = figures.of_percentile(calls, p, "s")
-    found.figures["latency.jitter"] = figures.of_jitter(calls)
+        found.figures[quantity] = figures.of_processes(values, known[quantity])
+    for name in registry.metrics_per("call"):
+        for part, unit in registry.metrics[name].units.items() if name != "latency" else ():
+            _screen_calls(found, variant, setup, name, part, unit)
     if variant.key == baseline.key:
         found.figures["speedup"] = figures.exact(1, "x", "by definition")
         return found
@@ -64,6 +78,24 @@ def screen(variant: Variant, baseline: Variant, setup: Setup, *, limit: float, s
         found.figures["speedup"] = figures.of_turns(np.array(rounds))
         found.measurements.append(turns.measurement(PHASE))
     return found
+
+
+def _screen_calls(found: Screened, variant: Variant, setup: Setup, name: str, part: str, unit: str) -> None:
+    """Another metric of every call, in a process of its own; nothing where it can't be read here."""
+    try:
+        with Solo(variant, setup, metric=name, part=part, patience=PATIENCE) as solo:
+            calls = solo.more(CALLS)
+            found.measurements.append(solo.measurement(PHASE, unit))
+    except UnsupportedError:
+        return
+    _add_calls(found, name if part == name else f"{name}.{part}", unit, calls)
+
+
+def _add_calls(found: Screened, prefix: str, unit: str, calls: NDArray[np.float64]) -> None:
+    for p in ESTIMATED:
+        found.figures[f"{prefix}.{p}"] = figures.of_percentile(calls, PERCENTILES[p], unit)
+    if calls.min() > 0:  # a spread relative to nothing is none
+        found.figures[f"{prefix}.jitter"] = figures.of_jitter(calls)
 
 
 def processes(variant: str, columns: dict[str, list[float]], phase: str, seconds: float) -> Measurement:

@@ -22,8 +22,17 @@ class Settings:
     dataset: str | None = _option(
         None, "Items to calibrate with and to score: an .npz file, one array per model input, and 'labels'.", "FILE"
     )
+    shape: str | None = _option(
+        None,
+        "Sizes of dynamic axes where there is no dataset: seq=128,height=224; an axis without a name is INPUT:AXIS, as image:2=224 "
+        "(default: batch 1, sequence 16, height and width 64).",
+        "AXIS=SIZE,...",
+    )
     score: str = _option(
-        "top1", "How an item is scored: top1, top5, cosine, or module:function of (outputs, label).", "NAME"
+        "auto",
+        "How an item is scored: top1, top5, cosine, r2, or module:function of (outputs, label); 'auto' is top1 for classes, r2 for one "
+        "number, else cosine.",
+        "NAME",
     )
     recipe: str | None = _option(None, "Only variants whose name matches this glob.", "GLOB")
     plan: bool = _option(
@@ -34,6 +43,22 @@ class Settings:
     inconclusive: str = _option("fail", "What becomes of a gate that could not be decided.", choices=("fail", "skip"))
     stand_in: bool = _option(
         False, "Let this device stand in for the target's when it runs the same instruction set; verdicts say so."
+    )
+    limit: str | None = _option(
+        None,
+        "Limits in place of the target's own: 'package=20MB memory=256MB power=5W accuracy=0.99 speedup=1.5 footprint=0.6'.",
+        "LIMITS",
+    )
+    prefer_route: str = _option(
+        "target",
+        "Order of preference between frameworks: the target's own, or the one for rapid prototyping or for production.",
+        choices=("target", "rapid", "production"),
+    )
+    require: str | None = _option(
+        None,
+        "Requirements, separated by commas, that frameworks are preferred by: cross-platform, enterprise, mobile, real-time, "
+        "model-diversity, ease-of-use.",
+        "NAMES",
     )
     release: str | None = _option(None, "Name of the release that is judged.", "NAME")
     report: str = _option("reports/latest", "Folder for index.html and results.json.", "DIR")

@@ -3,7 +3,10 @@
 import fnmatch
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
 
+from pytest_edgeai import device as devices
+from pytest_edgeai import guidance
 from pytest_edgeai.errors import UsageError
 from pytest_edgeai.protocols import Framework
 from pytest_edgeai.records import (
@@ -15,9 +18,11 @@ from pytest_edgeai.records import (
     ModelKind,
     Offer,
     Plan,
+    Preference,
     Recipe,
     Refusal,
     Target,
+    TensorSpec,
 )
 from pytest_edgeai.units import show
 
@@ -47,7 +52,10 @@ def baseline_of(frameworks: Iterable[Framework], target: Target, kind: ModelKind
     """The recipe of the unoptimized model at source precision. ONNX Runtime is the engine that every ONNX model is made for."""
     found = {framework.name: recipe for framework in frameworks if (recipe := framework.baseline(kind)) is not None}
     if not found:
-        raise UsageError(f"No framework runs an unoptimized {kind} model, so there is no baseline to compare with.")
+        raise UsageError(
+            f"No framework that is installed runs an unoptimized {kind} model, so there is no baseline to compare with: "
+            "pip install 'pytest-edgeai[onnxruntime]', or see `edgeai doctor`."
+        )
     return found.get("onnxruntime") or found[min(found, key=lambda name: (rank(target, name), name))]
 
 
@@ -61,10 +69,19 @@ def plan(
     device: Device,
     model: str,
     calibration_items: int,
+    route: str = "target",
+    required: Sequence[str] = (),
+    kind: ModelKind = "onnx",
 ) -> Plan:
-    """What will be built and why, and what is refused and why."""
+    """What will be built and why, and what is refused and why, in order of preference between frameworks.
+
+    ``route`` and ``required``: the user's wishes, see :func:`pytest_edgeai.guidance.order`. A plan without offers is legal.
+    """
+    facts = guidance.Facts(kind=kind, modalities=modalities(assessment), parameters=assessment.parameters)
+    preferences = guidance.order(facts, target, _here(device, target), frameworks, route, required)
+    places = {preference.framework: place for place, preference in enumerate(preferences)}
     offers, refusals = [], []
-    for recipe in recipes:
+    for recipe in sorted(recipes, key=lambda recipe: places[recipe.framework]):
         framework = frameworks[recipe.framework]
         if recipe.framework not in installed:
             distributions = " ".join(framework.distributions)
@@ -74,10 +91,66 @@ def plan(
         else:
             refusal = framework.refusal(recipe, assessment, device)
         if refusal is None:
-            offers.append(Offer(recipe=recipe, reason=framework.reason(recipe, assessment, device)))
+            reason, citations = (
+                framework.reason(recipe, assessment, device),
+                preferences[places[recipe.framework]].citations,
+            )
+            offers.append(Offer(recipe=recipe, reason=reason, citations=citations))
         else:
             refusals.append(Refusal(recipe=recipe.name, reason=refusal))
-    return Plan(model=model, target=target.name, baseline=baseline, offers=tuple(offers), refusals=tuple(refusals))
+    return Plan(
+        model=model,
+        target=target.name,
+        baseline=baseline,
+        offers=tuple(offers),
+        refusals=tuple(refusals),
+        preferences=preferences,
+    )
+
+
+def nothing(plan: Plan) -> str:
+    """Why no variant is made, in a sentence, for a plan without offers."""
+    told = "; ".join(dict.fromkeys(f"{refusal.recipe}: {refusal.reason.rstrip('.')}" for refusal in plan.refusals))
+    asked = "no framework that is registered has a recipe for it, or none has a name that was asked for"
+    return f"No recipe is offered for {plan.model} on {plan.target}: {told or asked}."
+
+
+def modalities(assessment: Assessment) -> tuple[str, ...]:
+    """What the model's inputs are, each kind once: ``image``, ``text``, ``audio``, ``tabular`` or ``series``, by shape, dtype and name."""
+    return tuple(dict.fromkeys(map(_modality, assessment.inputs)))
+
+
+_TEXT_NAMES: Final = ("input_ids", "token", "attention_mask", "position_ids")
+_AUDIO_NAMES: Final = ("audio", "wave", "speech", "spectrogram", "mel")
+_COLOURS: Final = (1, 3, 4)
+
+
+def _modality(spec: TensorSpec) -> str:
+    name = spec.name.lower()
+    if any(word in name for word in _TEXT_NAMES):
+        return "text"
+    if any(word in name for word in _AUDIO_NAMES):
+        return "audio"
+    if len(spec.shape) >= 4 and any(size in _COLOURS for size in (spec.shape[-3], spec.shape[-1])):
+        return "image"
+    if len(spec.shape) >= 3:
+        return "series"
+    # Two axes of whole numbers whose second one has no size: sentences of any length.
+    indefinite = len(spec.shape) == 2 and isinstance(spec.shape[1], str)
+    return "text" if indefinite and spec.dtype in ("int32", "int64") else "tabular"
+
+
+def _here(device: Device, target: Target) -> str:
+    """What the device is to the target, as a clause."""
+    wanted = tuple(prefix.casefold() for prefix in target.hardware.accelerators)
+    found = [name for name in device.accelerators if name.casefold().startswith(wanted)] if wanted else []
+    this = ", ".join(found) or f"{device.cpu or device.architecture}, {device.system} {device.architecture}"
+    told = {
+        "native": "this device is of it",
+        "stand-in": "this device has its instruction set, but is not of it",
+        "foreign": "this device is not of it",
+    }
+    return f"{told[devices.standing(device, target)]} ({this})"
 
 
 def lines(plan: Plan, target: Target, here: str, why_not_measured: str | None) -> list[str]:
@@ -85,14 +158,25 @@ def lines(plan: Plan, target: Target, here: str, why_not_measured: str | None) -
     text = [f"{plan.model} for {target.name} ({target.title}) on {here}"]
     text += [f"  {remark}" for remark in target.remarks]
     text += [f"  only accuracy and size can be decided: {why_not_measured}"] if why_not_measured else []
+    text += [f"  prefer    {_cited(preference)}" for preference in plan.preferences if not preference.unfit]
+    text += [f"  pass over {preference.unfit}" for preference in plan.preferences if preference.unfit]
     text.append(f"  baseline  {plan.baseline.name}: the unoptimized model")
     text += [f"  build     {offer.recipe.name}: {offer.reason}" for offer in plan.offers]
-    text += [f"  refuse    {refusal.recipe}: {refusal.reason}" for refusal in plan.refusals]
-    build, screen = SECONDS_TO_BUILD * len(plan.offers), SECONDS_TO_SCREEN * (len(plan.offers) + 1)
-    text.append(
-        f"  time      for a model of some 10 MB about {build} s to build what is not in the cache, and {screen} s to screen it"
+    text += (
+        [] if plan.offers else ["  build     nothing: every recipe is refused, so gates on variants are UNSUPPORTED"]
     )
+    text += [f"  refuse    {refusal.recipe}: {refusal.reason}" for refusal in plan.refusals]
+    if plan.offers:
+        build, screen = SECONDS_TO_BUILD * len(plan.offers), SECONDS_TO_SCREEN * (len(plan.offers) + 1)
+        text.append(
+            f"  time      for a model of some 10 MB about {build} s to build what is not in the cache, and {screen} s to screen it"
+        )
     return text
+
+
+def _cited(preference: Preference) -> str:
+    told = "; ".join(f"{citation.rule}, because {citation.fact}" for citation in preference.citations)
+    return f"{preference.framework}: {told}"
 
 
 SAME_SPEED = 1.05
@@ -104,10 +188,12 @@ def choose(
     recipes: Sequence[Recipe],
     baseline: Mapping[str, Figure],
     target: Target,
+    preferences: Sequence[Preference] = (),
 ) -> Choice:
     """The fastest variant whose screening estimates meet the target's limits; else the nearest to them, with what it breaks.
 
-    ``screened``: recipe name -> quantity -> figure; ``recipes`` in the target's order of preference. A limit on a quantity that was
+    ``screened``: recipe name -> quantity -> figure, at least one; ``recipes`` in order of preference, and ``preferences`` what made
+    that order. A limit on a quantity that was
     not measured (no data, or a device that is not of the target) can't be broken; the gates say so when they are asked.
     """
     shortfalls = {name: _shortfalls(figures, baseline, target.limits) for name, figures in screened.items()}
@@ -138,14 +224,27 @@ def choose(
         if len(meeting) > 1
         else f" and alone in meeting the limits of {target.name}"
     )
-    tie = (
-        f", before {', '.join(n for n in equals if n != chosen)} by the target's order of preference"
-        if len(equals) > 1
-        else ""
-    )
+    tie = _tie(chosen, [name for name in equals if name != chosen], recipes, preferences)
     return Choice(
         recipe=chosen, meets_limits=True, reason=f"the fastest ({show(speeds[chosen], 'x')} in screening){others}{tie}"
     )
+
+
+def _tie(chosen: str, others: Sequence[str], recipes: Sequence[Recipe], preferences: Sequence[Preference]) -> str:
+    """What put the chosen one before others that are as fast."""
+    if not others:
+        return ""
+    frameworks = {recipe.name: recipe.framework for recipe in recipes}
+    rivals = [frameworks[name] for name in others if frameworks[name] != frameworks[chosen]]
+    if not rivals:
+        rule = "name"
+    elif not preferences:
+        rule = "the target's order of preference"
+    else:
+        found = {preference.framework: preference for preference in preferences}
+        citation = guidance.between(found[frameworks[chosen]], found[rivals[0]])
+        rule = f"the rule '{citation.rule}', because {citation.fact}"
+    return f", before {', '.join(others)} by {rule}"
 
 
 def _shortfalls(
@@ -177,7 +276,7 @@ def _shortfalls(
             "takes {} of the baseline's own memory, the limit is {}",
             "proportion",
         ),
-        (value("size"), limits.package_bytes, "is {} large, the limit of the package is {}", "bytes"),
+        (value("size"), limits.package, "is {} large, the limit of the package is {}", "bytes"),
         (value("memory.peak"), limits.memory_bytes, "peaks at {}, the limit is {}", "bytes"),
     )
     missed = [

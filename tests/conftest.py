@@ -14,6 +14,7 @@ import pytest_edgeai.plugin.outcomes
 import pytest_edgeai.registry
 import pytest_edgeai.report.terminal
 import pytest_edgeai.results
+import pytest_edgeai.sampling
 
 pytest_edgeai.registry.find()
 

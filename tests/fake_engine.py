@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from pytest_edgeai import hookimpl
+from pytest_edgeai.errors import UnsupportedError
 from pytest_edgeai.records import EngineDevice, Recipe
 
 METHODS = (
@@ -24,6 +26,9 @@ METHODS = (
     "nothing_built",
     "slow_build",  # two files; long enough to be killed in the middle, unless a file "hurry" lies beside the model
     "chatty",  # prints without end
+    "parallel",  # answers several calls at a time
+    "refused",  # turns out not to take the model when it is built
+    "networked",  # wants a network when it is loaded
     "breeding",  # leaves a process in a session of its own, whose parent is gone, and hangs
 )  # fmt: skip
 
@@ -55,6 +60,8 @@ class Fake:
     def build(self, recipe, model, folder, calibration):
         self._builds = True
         misbehave(recipe.method, "build")
+        if recipe.method == "refused":
+            raise UnsupportedError("the engine has no operator Conv.")
         if recipe.method == "slow_build":
             (folder / "half.bin").write_bytes(b"half")
             if not (model.parent / "hurry").exists():
@@ -69,7 +76,12 @@ class Fake:
             time.sleep(3600)
         if not self._builds:  # the process that built it only proves that it runs
             misbehave(recipe.method, "load")
-        return Runner(recipe.method, folder, threads)
+        if recipe.method == "networked":
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as gram:
+                gram.connect(("127.0.0.1", 9))  # sends nothing; without a network there is no way there
+        return (ParallelRunner if recipe.method in ("parallel", "raise_later") else Runner)(
+            recipe.method, folder, threads
+        )
 
 
 class Runner:
@@ -101,6 +113,11 @@ class Runner:
 
     def placement(self):
         return {"device": "CPU", "precision": "fp32"}
+
+
+class ParallelRunner(Runner):
+    def parallel(self, requests):
+        return [self] * requests
 
 
 def breed() -> None:

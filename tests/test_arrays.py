@@ -48,16 +48,16 @@ def test_a_file_that_cannot_be_read_is_closed(tmp_path: Path) -> None:
     assert after == before
 
 
-def test_items_have_a_batch_axis_of_one_and_lie_in_one_piece(tmp_path: Path) -> None:
-    image = np.asfortranarray(np.arange(24, dtype=np.float32).reshape(4, 3, 2))
-    arrays.write(tmp_path / "items.npz", {"image": image, "scale": np.arange(4.0)})
+def test_items_are_whole_calls_that_lie_in_one_piece(tmp_path: Path) -> None:
+    image = np.asfortranarray(np.arange(24, dtype=np.float32).reshape(4, 1, 3, 2))
+    arrays.write(tmp_path / "items.npz", {"image": image, "scale": np.arange(4.0), "flag": np.eye(4, dtype=np.bool_)})
 
     items = arrays.read_items(tmp_path / "items.npz")
 
     assert [item["image"].shape for item in items] == [(1, 3, 2)] * 4
-    assert [item["scale"].tolist() for item in items] == [[0.0], [1.0], [2.0], [3.0]]
-    assert all(item["image"].flags.c_contiguous for item in items)
-    assert np.array_equal(np.concatenate([item["image"] for item in items]), image)
+    assert [item["scale"].tolist() for item in items] == [0.0, 1.0, 2.0, 3.0]
+    assert all(isinstance(array, np.ndarray) and array.flags.c_contiguous for item in items for array in item.values())
+    assert np.array_equal(np.stack([item["image"] for item in items]), image)
 
 
 def test_python_objects_are_refused(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from pytest_edgeai.assess import assess, digest_model, read_model
+from pytest_edgeai.assess import ASSESS_TIMEOUT, assess, digest_model, read_model
 from pytest_edgeai.errors import ModelError, WorkerError
 from pytest_edgeai.records import Assessment
 
@@ -136,6 +136,78 @@ def test_a_dynamic_axis_without_a_name_is_named_by_its_place(tmp_path: Path) -> 
 
     assert found.dynamic_axes == ("image:0",)
     assert found.macs == 442_528
+
+
+@pytest.mark.parametrize("name", ["?", "None", "-1"])
+def test_a_name_that_means_nothing_is_no_name(tmp_path: Path, name: str) -> None:
+    model = model_of(
+        [helper.make_node("Identity", ["x"], ["y"])], [value("x", (name, name))], [value("y", (name, name))]
+    )
+
+    found = assessed(model, tmp_path)
+
+    assert found.dynamic_axes == ("x:0", "x:1")
+
+
+@pytest.mark.parametrize(
+    "dtype",
+    ["bool", "float16", "float32", "float64", *(f"{s}int{bits}" for s in ("", "u") for bits in (8, 16, 32, 64))],
+)
+def test_every_numeric_dtype_and_scalars_are_read(tmp_path: Path, dtype: str) -> None:
+    kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    model = model_of([helper.make_node("Identity", ["x"], ["y"])], [value("x", (), kind)], [value("y", (), kind)])
+
+    found = assessed(model, tmp_path)
+
+    assert [(spec.dtype, spec.shape) for spec in (*found.inputs, *found.outputs)] == [(dtype, ()), (dtype, ())]
+
+
+@pytest.mark.parametrize("opset", range(7, onnx.defs.onnx_opset_version() + 1))
+def test_opsets_from_7_to_the_newest_are_read(tmp_path: Path, opset: int) -> None:
+    model = convolutional()
+    del model.opset_import[:]
+    model.opset_import.append(helper.make_opsetid("", opset))
+    model.ir_version = helper.find_min_ir_version_for(list(model.opset_import))
+    for tensor in model.graph.initializer if model.ir_version < 4 else ():
+        model.graph.input.append(value(tensor.name, tuple(tensor.dims)))
+    for node in model.graph.node:
+        if node.op_type == "Gemm" and opset < 11:  # its third input was not optional
+            node.input.append("zero")
+            zero = numpy_helper.from_array(np.zeros(10, np.float32), "zero")
+            model.graph.initializer.append(zero)
+            model.graph.input.append(value("zero", (10,)))
+
+    found = assessed(model, tmp_path)
+
+    assert (found.opset, found.macs) == (opset, 442_528)
+    assert [spec.name for spec in found.inputs] == ["image"]
+
+
+@pytest.mark.parametrize("version", [3, 5])
+def test_an_ensemble_of_trees_is_known_as_one(tmp_path: Path, version: int) -> None:
+    """Version 5 of the domain has one operator for classifiers and regressors."""
+    if version == 5:
+        node = helper.make_node(
+            "TreeEnsemble", ["x"], ["y"], domain="ai.onnx.ml", n_targets=1, tree_roots=[0], nodes_featureids=[0],
+            nodes_splits=numpy_helper.from_array(np.array([0.5], np.float32)),
+            nodes_modes=numpy_helper.from_array(np.array([0], np.uint8)),
+            nodes_truenodeids=[0], nodes_trueleafs=[1], nodes_falsenodeids=[1], nodes_falseleafs=[1],
+            leaf_targetids=[0, 0], leaf_weights=numpy_helper.from_array(np.array([1.0, 2.0], np.float32)),
+        )  # fmt: skip
+    else:
+        node = helper.make_node(
+            "TreeEnsembleRegressor", ["x"], ["y"], domain="ai.onnx.ml", n_targets=1, nodes_treeids=[0, 0, 0],
+            nodes_nodeids=[0, 1, 2], nodes_featureids=[0, 0, 0], nodes_modes=["BRANCH_LEQ", "LEAF", "LEAF"],
+            nodes_values=[0.5, 0.0, 0.0], nodes_truenodeids=[1, 0, 0], nodes_falsenodeids=[2, 0, 0],
+            target_treeids=[0, 0], target_nodeids=[1, 2], target_ids=[0, 0], target_weights=[1.0, 2.0],
+        )  # fmt: skip
+    opset = [*OPSET, helper.make_opsetid("ai.onnx.ml", version)]
+    model = model_of([node], [value("x", ("n", 3))], [value("y", ("n", 1))], opset_imports=opset)
+
+    found = assessed(model, tmp_path)
+
+    assert found.architecture == "trees"
+    assert found.precisions["int8-static"].reason.startswith("it is an ensemble of trees")
 
 
 def test_the_digest_of_one_file_is_that_of_its_bytes(tmp_path: Path) -> None:
@@ -476,7 +548,50 @@ def test_strings_are_refused(tmp_path: Path) -> None:
         [value("same", (1,), TensorProto.STRING)],
     )
 
-    assert "input 'text' is of string, which is no numeric numpy dtype" in refusal(saved(model, tmp_path))
+    assert refusal(saved(model, tmp_path)).endswith(
+        "input 'text' is of text, and only numbers can be measured. Export the model without it: make numbers of the texts before the model."
+    )
+
+
+def test_classes_that_are_text_are_refused(tmp_path: Path) -> None:
+    labels = numpy_helper.from_array(np.array(["cat", "dog"], dtype=object), "labels")
+    model = model_of(
+        [helper.make_node("Gather", ["labels", "x"], ["label"])],
+        [value("x", ("n",), TensorProto.INT64)],
+        [value("label", ("n",), TensorProto.STRING)],
+        [labels],
+    )
+
+    told = refusal(saved(model, tmp_path))
+
+    assert "output 'label' is of text" in told
+    assert told.endswith("train it with numbered classes.")
+
+
+def test_a_zipmap_is_refused_with_the_option_that_leaves_it_out(tmp_path: Path) -> None:
+    dictionary = helper.make_map_type_proto(
+        TensorProto.INT64, helper.make_tensor_type_proto(TensorProto.FLOAT, shape=[])
+    )
+    model = model_of(
+        [helper.make_node("ZipMap", ["x"], ["probabilities"], domain="ai.onnx.ml", classlabels_int64s=[0, 1])],
+        [value("x", ("n", 2))],
+        [helper.make_value_info("probabilities", helper.make_sequence_type_proto(dictionary))],
+        opset_imports=[*OPSET, helper.make_opsetid("ai.onnx.ml", 3)],
+    )
+
+    told = refusal(saved(model, tmp_path))
+
+    assert told.endswith("only dense tensors can be measured. Convert it again with options={'zipmap': False}.")
+
+
+def test_outputs_that_are_no_tensors_are_refused(tmp_path: Path) -> None:
+    model = model_of(
+        [helper.make_node("SequenceConstruct", ["x", "x"], ["both"])],
+        [value("x", (2,))],
+        [helper.make_tensor_sequence_value_info("both", TensorProto.FLOAT, None)],
+    )
+
+    assert "output 'both' is of type sequence, and only dense tensors" in refusal(saved(model, tmp_path))
 
 
 def test_numbers_that_numpy_does_not_have_are_refused(tmp_path: Path) -> None:
@@ -591,6 +706,20 @@ def test_the_assessment_is_asked_for_in_a_worker(tmp_path: Path) -> None:
 
     assert found == read_model(str(path))
     assert asked == [("assess", {"path": str(path)}, "model")]
+
+
+def test_a_large_model_is_given_more_time(tmp_path: Path) -> None:
+    path, waits = saved(dense(), tmp_path), []
+    with (tmp_path / "weights.bin").open("wb") as stream:
+        stream.truncate(10**9)  # without a byte on the disk
+
+    def ask(task: str, arguments: Mapping[str, Any], *, subject: str, timeout: float) -> Any:
+        waits.append(timeout)
+        return msgspec.to_builtins(read_model(**arguments))
+
+    assess(digest_model(path), ask)
+
+    assert waits[0] == pytest.approx(ASSESS_TIMEOUT + 20, abs=1)
 
 
 def test_an_answer_that_is_no_assessment_is_the_workers_failure(tmp_path: Path) -> None:

@@ -21,18 +21,26 @@ from pytest_edgeai.dataset import (
     TIMED_ITEMS,
     Dataset,
     ItemFiles,
+    batched_outputs,
+    given_sizes,
     made_up,
     read,
+    sizes_without_data,
     split,
 )
-from pytest_edgeai.errors import DatasetError
+from pytest_edgeai.errors import DatasetError, UsageError
 from pytest_edgeai.records import Assessment, TensorSpec
 
+DIGESTS = ["ce810488f2e8b84c", "8ba220a3fa87a16b"]
 IMAGE = TensorSpec(name="image", dtype="float32", shape=("batch", 1, 4, 4))
 MASK = TensorSpec(name="mask", dtype="int64", shape=("batch", "length"))
 
 
-def assessment(*inputs: TensorSpec) -> Assessment:
+def spec(name: str, *shape: int | str, dtype: str = "float32") -> TensorSpec:
+    return TensorSpec(name=name, dtype=dtype, shape=shape)
+
+
+def assessment(*inputs: TensorSpec, outputs: tuple[TensorSpec, ...] = ()) -> Assessment:
     return Assessment(
         digest="",
         bytes=0,
@@ -41,7 +49,7 @@ def assessment(*inputs: TensorSpec) -> Assessment:
         architecture="dense",
         ops={},
         inputs=inputs or (IMAGE,),
-        outputs=(),
+        outputs=outputs,
         opset=17,
     )
 
@@ -182,10 +190,14 @@ def test_dynamic_axes_take_any_size(made: Callable[..., Dataset]) -> None:
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "shape": (
         {"image": images(3)[:, :, :2]},
-        "takes float32 [batch, 1, 4, 4], but an item of the array 'image' has the shape [1, 1, 2, 4].",
+        (
+            "takes float32 [batch, 1, 4, 4], but the array 'image' has the shape [3, 1, 2, 4]. "
+            "Give [items, 1, 4, 4], or whole calls as [items, batch, 1, 4, 4]."
+        ),
     ),
-    "rank": ({"image": images(3)[:, 0]}, "but an item of the array 'image' has the shape [1, 4, 4]."),
-    "no items' axis": ({"image": np.float32(3)}, "but an item of the array 'image' has the shape [1]."),
+    "rank": ({"image": images(3)[:, 0]}, "but the array 'image' has the shape [3, 4, 4]. Give [items, 1, 4, 4]"),
+    "more axes": ({"image": images(3)[None, None]}, "but the array 'image' has the shape [1, 1, 3, 1, 4, 4]."),
+    "no items' axis": ({"image": np.float32(3)}, "but the array 'image' has the shape []. Give [items, 1, 4, 4]"),
     "dtype": ({"image": images(3).astype(np.float64)}, "but the array 'image' is float64. Convert it with astype."),
     "name": ({"picture": images(3), "other": images(3)}, "has no array 'image', but the model's input 'image' takes"),
     "nothing": ({}, "Its arrays: none."),
@@ -313,23 +325,230 @@ def test_a_file_cut_anywhere_is_refused(tmp_path: Path, write: Callable[..., Non
             read(path, assessment())
 
 
-# What workers get ------------------------------------------------------------------------------------------------------------
+# Whole calls -----------------------------------------------------------------------------------------------------------------
+
+SIGNAL = spec("signal", "time", "batch", 3)
 
 
-def test_made_up_inputs_have_the_models_shapes_and_dtypes() -> None:
-    flags = TensorSpec(name="flags", dtype="bool", shape=("n", 3))
-    half = TensorSpec(name="half", dtype="float16", shape=(1, 2))
+def fed(data: Dataset, tmp_path: Path, *inputs: TensorSpec) -> dict[str, NDArray[Any]]:
+    """What the first call is made with."""
+    return arrays.read_items(ItemFiles(tmp_path / "files", data, assessment(*inputs)).timed())[0]
 
-    rows = made_up(assessment(IMAGE, MASK, flags, half), items=6)
 
-    assert {name: (array.dtype.name, array.shape) for name, array in rows.items()} == {
-        "image": ("float32", (6, 1, 4, 4)),
-        "mask": ("int64", (6, 1)),
-        "flags": ("bool", (6, 3)),
-        "half": ("float16", (6, 2)),
+@pytest.fixture(autouse=True)
+def files(tmp_path: Path) -> None:
+    (tmp_path / "files").mkdir()
+
+
+def test_an_array_with_one_axis_more_holds_whole_calls(made: Callable[..., Dataset], tmp_path: Path) -> None:
+    signal = np.random.default_rng(0).standard_normal((5, 20, 1, 3)).astype(np.float32)
+
+    data = made(SIGNAL, signal=signal)
+
+    assert len(data) == 5
+    assert data.sizes == {"time": 20, "batch": 1}
+    assert np.array_equal(fed(data, tmp_path, SIGNAL)["signal"], signal[0])
+
+
+def test_an_array_of_the_inputs_rank_is_fed_an_item_at_a_time(made: Callable[..., Dataset], tmp_path: Path) -> None:
+    data = made(MASK, mask=np.arange(10).reshape(2, 5))
+
+    assert data.sizes == {"batch": 1, "length": 5}
+    assert fed(data, tmp_path, MASK)["mask"].tolist() == [[0, 1, 2, 3, 4]]
+
+
+def test_scalars_and_inputs_without_a_batch_stand_beside_batched_ones(
+    made: Callable[..., Dataset], tmp_path: Path
+) -> None:
+    inputs = (IMAGE, spec("threshold"), spec("anchors", 2, 4))
+
+    data = made(*inputs, image=images(3), threshold=np.float32([1, 2, 3]), anchors=np.ones((3, 2, 4), np.float32))
+
+    call = fed(data, tmp_path, *inputs)
+    assert {name: array.shape for name, array in call.items()} == {
+        "image": (1, 1, 4, 4),
+        "threshold": (),
+        "anchors": (2, 4),
     }
-    assert set(rows["mask"].ravel().tolist()) <= {0, 1}
-    assert np.isfinite(rows["image"]).all()
+    assert data.whole == {"threshold", "anchors"}
+
+
+@pytest.mark.parametrize(
+    "dtype",
+    ["bool", "float16", "float32", "float64", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"],
+)
+def test_every_numeric_dtype_is_fed_as_it_is(made: Callable[..., Dataset], tmp_path: Path, dtype: str) -> None:
+    data = made(spec("x", "n", 2, dtype=dtype), x=np.array([[0, 1], [1, 1]], dtype=dtype))
+
+    assert fed(data, tmp_path, spec("x", "n", 2, dtype=dtype))["x"].dtype == dtype
+
+
+def test_a_fixed_batch_wants_whole_calls(made: Callable[..., Dataset]) -> None:
+    with pytest.raises(
+        DatasetError, match=r"takes float32 \[8, 3\], .*shape \[16, 3\]\. Give whole calls as \[items, 8, 3\]\."
+    ):
+        made(spec("x", 8, 3), x=np.ones((16, 3), np.float32))
+
+
+def test_a_first_axis_that_is_time_is_no_batch(made: Callable[..., Dataset]) -> None:
+    with pytest.raises(
+        DatasetError, match=r"first axis 'time' is no batch.* Give whole calls as \[items, time, batch, 3\]"
+    ):
+        made(SIGNAL, signal=np.ones((5, 20, 3), np.float32))
+
+
+def test_items_keep_their_digests(made: Callable[..., Dataset]) -> None:
+    """They are part of what variants are kept by: should this fail, users' caches and splits change."""
+    data = made(IMAGE, MASK, image=np.arange(32, dtype=np.float32).reshape(2, 1, 4, 4), mask=np.ones((2, 3), np.int64))
+
+    assert [digest[:16] for digest in data.digests] == DIGESTS
+
+
+def test_axes_of_one_name_must_have_one_size(made: Callable[..., Dataset]) -> None:
+    ids, mask = spec("ids", "batch", "seq", dtype="int64"), spec("mask", "batch", "seq", dtype="int64")
+
+    with pytest.raises(
+        DatasetError,
+        match=r"axis 'seq' has one size in a call, but it is 5 in the array 'ids' and 6 in 'mask'\. Pad them",
+    ):
+        made(ids, mask, ids=np.ones((3, 5), np.int64), mask=np.ones((3, 6), np.int64))
+
+
+@pytest.mark.parametrize(
+    ("inputs", "arrays", "cut"),
+    [
+        ([IMAGE], {"image": images(3)}, ["logits", "boxes", "summary"]),
+        ([spec("image", 1, 1, 4, 4)], {"image": images(3)}, ["boxes", "summary"]),
+        ([SIGNAL], {"signal": np.ones((3, 20, 1, 3), np.float32)}, []),
+    ],
+    ids=["items", "a batch of one", "whole calls"],
+)
+def test_outputs_lose_their_batch_where_items_were_given_one(
+    made: Callable[..., Dataset], inputs: list[TensorSpec], arrays: dict[str, NDArray[Any]], cut: list[str]
+) -> None:
+    outputs = (
+        spec("logits", "batch", 4),
+        spec("boxes", "boxes:0", 4),
+        spec("summary", 1, 9),
+        spec("states", "layers", 2),
+        spec("loss"),
+    )
+
+    found = batched_outputs(assessment(*inputs, outputs=outputs), made(*inputs, **arrays))
+
+    assert found == cut
+
+
+# Sizes of dynamic axes -------------------------------------------------------------------------------------------------------
+
+IDS = spec("ids", "batch", "seq", dtype="int64")
+NAMELESS = spec("image", "image:0", 3, "image:2", "image:3")
+
+
+@pytest.mark.parametrize(
+    ("text", "sizes"),
+    [
+        (None, {}),
+        ("", {}),
+        ("seq=128", {"seq": 128}),
+        (" seq = 128 , batch=1,", {"seq": 128, "batch": 1}),
+        ("image:2=224,image:3=320", {"image:2": 224, "image:3": 320}),
+        ("ids:1=7", {"seq": 7}),
+        ("seq=7,ids:1=7", {"seq": 7}),
+    ],
+)
+def test_sizes_are_given_by_the_axis_name_or_its_place(text: str | None, sizes: dict[str, int]) -> None:
+    assert given_sizes(text, assessment(IDS, NAMELESS)) == sizes
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("sq=128", "No dynamic axis named 'sq'. Did you mean 'seq'? Known: batch, image:0, image:2, image:3, seq."),
+        ("image:9=3", "No dynamic axis named 'image:9'."),
+        ("images:2=3", "Did you mean 'image:2'?"),
+        ("image:1=4", "axis 1 of the input 'image' is always 3; only dynamic axes have a size to choose."),
+        ("128", "--edge-shape is AXIS=SIZE,..., as in seq=128,height=224"),
+        ("seq=0", "sizes are whole numbers from 1 on; not 'seq=0'"),
+        ("seq=-1", "not 'seq=-1'"),
+        ("seq=1.5", "not 'seq=1.5'"),
+        ("seq=1,ids:1=2", "gives the axis 'seq' two sizes, 1 and 2"),
+    ],
+)
+def test_a_wrong_size_is_a_usage_error(text: str, words: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        given_sizes(text, assessment(IDS, NAMELESS))
+
+    assert words in str(caught.value)
+
+
+def test_a_size_that_contradicts_the_data_is_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "items.npz", mask=np.ones((4, 77), np.int64))
+
+    assert read(tmp_path / "items.npz", assessment(MASK), {"length": 77}).sizes["length"] == 77
+    with pytest.raises(DatasetError, match="has 77 for the axis 'length', and --edge-shape says 128"):
+        read(tmp_path / "items.npz", assessment(MASK), {"length": 128})
+
+
+@pytest.mark.parametrize(
+    ("inputs", "sizes"),
+    [
+        ([IDS], {"batch": 1, "seq": 16}),
+        ([spec("x", "N", "C", "H", "W")], {"N": 1, "C": 3, "H": 64, "W": 64}),
+        ([NAMELESS], {"image:0": 1, "image:2": 64, "image:3": 64}),
+        ([spec("image", "image:0", "image:1", "image:2", 3)], {"image:0": 1, "image:1": 64, "image:2": 64}),
+        ([spec("x", "x:0", "x:1", "x:2", "x:3")], {"x:0": 1, "x:1": 16, "x:2": 64, "x:3": 64}),
+        ([SIGNAL], {"time": 16, "batch": 1}),
+        ([spec("waveform", "batch", "samples")], {"batch": 1, "samples": 16000}),
+        ([spec("x", "x:0", "x:1")], {"x:0": 1, "x:1": 16}),
+        (
+            [
+                spec("past.0", "batch", 4, "past_length", 32),
+                spec("mask", "batch", "past_length + sequence", dtype="int64"),
+            ],
+            {"batch": 1, "past_length": 16, "past_length + sequence": 32},
+        ),
+        ([spec("a", "rows", 4), spec("b", "batch", "rows")], {"rows": 64, "batch": 1}),
+    ],
+)
+def test_sizes_that_nobody_gave_are_the_smallest_sensible_ones(inputs: list[TensorSpec], sizes: dict[str, int]) -> None:
+    assert sizes_without_data(assessment(*inputs), {}) == sizes
+
+
+def test_a_given_size_is_taken_for_every_input_that_has_the_axis() -> None:
+    rows = made_up(assessment(IDS, spec("mask", "batch", "seq", dtype="int64"), spec("x", "seq", 4)), {"seq": 5})
+
+    assert {name: array.shape for name, array in rows.items()} == {"ids": (4, 1, 5), "mask": (4, 1, 5), "x": (4, 5, 4)}
+
+
+def test_made_up_inputs_have_the_models_dtypes_and_plausible_values() -> None:
+    inputs = [
+        IDS,
+        spec("attention_mask", "batch", "seq", dtype="int64"),
+        spec("padding_mask", "batch", "seq", dtype="bool"),
+        spec("position_ids", "batch", "seq", dtype="int32"),
+        spec("lengths", "batch", dtype="int64"),
+        spec("photo", "batch", 8, 8, 3, dtype="uint8"),
+        spec("half", 1, 2, dtype="float16"),
+        spec("scale", dtype="float64"),
+        spec("on", dtype="bool"),
+    ]
+
+    rows = made_up(assessment(*inputs), {"seq": 9}, items=6)
+
+    assert {name: array.dtype.name for name, array in rows.items()} == {each.name: each.dtype for each in inputs}
+    assert {name: array.shape[0] for name, array in rows.items()} == dict.fromkeys(rows, 6)
+    assert set(rows["ids"].ravel().tolist()) == {0, 1}
+    assert rows["attention_mask"].all()
+    assert rows["padding_mask"].all()
+    assert rows["position_ids"][5, 0].tolist() == list(range(9))
+    assert rows["lengths"].tolist() == [[9]] * 6
+    assert rows["photo"].max() > 200
+    assert rows["scale"].shape == rows["on"].shape == (6,)
+    assert np.isfinite(rows["half"]).all()
+
+
+# What workers get ------------------------------------------------------------------------------------------------------------
 
 
 def test_made_up_inputs_are_the_same_each_time_and_differ_between_items() -> None:
@@ -349,14 +568,14 @@ def test_the_items_of_a_part_are_written_once_without_labels(made: Callable[...,
 
     found = arrays.read(path)
     assert list(found) == ["image"]
-    assert np.array_equal(found["image"], images(200)[data.parts[CONFIRMATION]])
+    assert np.array_equal(found["image"], images(200)[data.parts[CONFIRMATION]][:, None])
     assert (again, again.stat().st_mtime_ns) == (path, written)
 
 
 def test_calls_are_timed_on_the_first_items(made: Callable[..., Dataset], tmp_path: Path) -> None:
     files = ItemFiles(tmp_path, made(image=images(200)), assessment())
 
-    assert np.array_equal(arrays.read(files.timed())["image"], images(200)[:TIMED_ITEMS])
+    assert np.array_equal(arrays.read(files.timed())["image"], images(200)[:TIMED_ITEMS, None])
 
 
 def test_few_items_are_all_timed(made: Callable[..., Dataset], tmp_path: Path) -> None:
@@ -370,6 +589,6 @@ def test_without_data_calls_are_timed_on_made_up_items_and_there_are_no_parts(tm
 
     timed = arrays.read(files.timed())
 
-    assert timed["image"].shape == (4, 1, 4, 4)
+    assert timed["image"].shape == (4, 1, 1, 4, 4)
     with pytest.raises(DatasetError, match="There is no dataset"):
         files.part(CALIBRATION)

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pytest_edgeai import arrays
+from pytest_edgeai import arrays, scoring
 from pytest_edgeai.dataset import CALIBRATION, CONFIRMATION, EVALUATION, SELECTION, Dataset, ItemFiles
-from pytest_edgeai.errors import ModelError, UsageError, WorkerError
+from pytest_edgeai.errors import DatasetError, ModelError, UsageError, WorkerError
 from pytest_edgeai.evaluation import Evaluation
-from pytest_edgeai.records import Assessment
+from pytest_edgeai.records import Assessment, TensorSpec
 
 ITEMS, CLASSES = 10, 4
 LABELS = np.arange(ITEMS) % CLASSES
@@ -44,7 +44,7 @@ class Workers:
     def __call__(self, variant: str, items: Path, outputs: Path) -> list[int]:
         self.asked.append(variant)
         self.given.append(arrays.read(items))
-        arrays.write(outputs, self.models[variant](self.given[-1]["x"]))
+        arrays.write(outputs, self.models[variant](self.given[-1]["x"][:, 0]))
         return self.spoilt.get(variant, [])
 
 
@@ -56,7 +56,9 @@ def evaluation(tmp_path: Path) -> Callable[..., Evaluation]:
         assessment = Assessment(
             digest="", bytes=1, parameters=1, macs=1, architecture="dense", ops={}, inputs=(), outputs=(), opset=17
         )
-        return Evaluation(data, ItemFiles(tmp_path, data, assessment), score, "reference", workers)
+        outputs = [TensorSpec(name=name, dtype="float32", shape=("batch", CLASSES)) for name in ("logits", "out")]
+        rule = scoring.rule(score, outputs, labels, batched=["logits", "out"])
+        return Evaluation(data, ItemFiles(tmp_path, data, assessment), rule, "reference", workers)
 
     return made
 
@@ -81,7 +83,7 @@ def test_calibration_items_are_never_evaluated(evaluation):
 
     evaluation(workers).scores("variant", EVALUATION)
 
-    assert workers.given[0]["x"][:, 0].tolist() == EVALUATED
+    assert workers.given[0]["x"][:, 0, 0].tolist() == EVALUATED
 
 
 def test_labels_are_not_among_what_workers_are_given(evaluation):
@@ -116,10 +118,14 @@ def test_without_labels_agreement_with_the_reference_is_scored(evaluation):
     assert sorted(workers.asked) == ["reference", "variant"]
 
 
+def cosine_of_out(outputs: Mapping[str, np.ndarray], label: Mapping[str, np.ndarray]) -> float:
+    return scoring.cosine(outputs["out"], label["out"])
+
+
 def test_without_labels_cosine_compares_with_the_references_output(evaluation):
     workers = Workers({"variant": lambda x: {"out": np.c_[x, x]}, "reference": lambda x: {"out": np.c_[x, 0 * x]}})
 
-    scores = evaluation(workers, score="cosine", labels=None).scores("variant", EVALUATION)
+    scores = evaluation(workers, score=cosine_of_out, labels=None).scores("variant", EVALUATION)
 
     assert scores == pytest.approx([0.5**0.5] * 8)
 
@@ -216,3 +222,34 @@ def test_a_worker_that_fails_is_told_as_it_is_and_not_asked_again(evaluation):
             found.scores("variant", EVALUATION)
     assert found.scores("other", EVALUATION).tolist() == [1] * 8
     assert workers.asked == ["variant", "other"]
+
+
+# What looks like a bad model and is something else ---------------------------------------------------------------------------
+
+
+def test_outputs_that_are_the_same_for_all_items_are_a_model_error(evaluation):
+    workers = Workers({"variant": lambda x: {"logits": logits(np.zeros(len(x)))}})
+
+    with pytest.raises(ModelError, match=r"variant: its outputs are the same for all 8 items \(a degenerate output\)"):
+        evaluation(workers).scores("variant", EVALUATION)
+
+
+def test_one_output_that_changes_is_enough(evaluation):
+    workers = Workers({"variant": lambda x: {"logits": logits(np.zeros(len(x))), "margin": x[:, 0]}})
+
+    assert evaluation(workers).scores("variant", EVALUATION).mean() == pytest.approx(2 / 8)
+
+
+@pytest.mark.parametrize("shift", [1, -1])
+def test_labels_that_are_off_by_one_are_a_dataset_error_that_says_so(evaluation, shift):
+    workers = Workers({"variant": right})
+    told = rf"off by one: top1 .* is 0\.0% with the labels as they are and \d+\.\d% with labels \{'+' if shift < 0 else '-'} 1"
+
+    with pytest.raises(DatasetError, match=told):
+        evaluation(workers, labels=LABELS + shift).scores("variant", EVALUATION)
+
+
+def test_a_model_that_is_merely_bad_is_scored(evaluation):
+    workers = Workers({"variant": lambda x: {"logits": logits((x[:, 0] + (x[:, 0] % 3)) % CLASSES)}})
+
+    assert evaluation(workers).scores("variant", EVALUATION).mean() == pytest.approx(3 / 8)

@@ -29,7 +29,13 @@ def test_what_stands_above_imports_what_stands_below_and_never_the_other_way_rou
 
 @pytest.mark.parametrize(
     "module",
-    ["pytest_edgeai.pipeline", "pytest_edgeai.results", "pytest_edgeai.measure.worker", "pytest_edgeai.report"],
+    [
+        "pytest_edgeai.pipeline",
+        "pytest_edgeai.results",
+        "pytest_edgeai.measure.worker",
+        "pytest_edgeai.report",
+        "pytest_edgeai.doctor.checkup",
+    ],
 )
 def test_importing_a_module_imports_no_engine_and_nothing_else_that_is_heavy(module):
     imported = modules_after(f"import {module}")
@@ -51,8 +57,11 @@ def test_importing_the_plugin_imports_neither_the_pipeline_nor_numpy():
     assert imported.isdisjoint({"numpy", "msgspec", "pytest_edgeai.pipeline", "pytest_edgeai.records"})
 
 
-@pytest.mark.parametrize("module", ["pytest_edgeai.pipeline", "pytest_edgeai.measure.worker", "pytest_edgeai.registry"])
-def test_nothing_below_the_plugin_imports_pytest(module):
+@pytest.mark.parametrize(
+    "module",
+    ["pytest_edgeai.cli", "pytest_edgeai.pipeline", "pytest_edgeai.measure.worker", "pytest_edgeai.registry"],
+)
+def test_nothing_but_the_plugin_imports_pytest(module):
     imported = modules_after(f"import {module}")
 
     assert imported.isdisjoint({"pytest", "_pytest"})

@@ -13,9 +13,11 @@ from pytest_edgeai.judge.comparisons import Finding
 from pytest_edgeai.judge.rules import RIGOR
 from pytest_edgeai.pipeline import _finite
 from pytest_edgeai.records import (
+    Citation,
     Offer,
     Outcome,
     Plan,
+    Preference,
     Recipe,
     Record,
     Refusal,
@@ -132,6 +134,7 @@ RECIPE = Recipe(
     calibrated=True,
     needs=("avx512_vnni",),
 )
+CITATION = Citation(rule="platform matrix: Intel CPU/GPU -> OpenVINO", fact="the target is intel", source="a course")
 
 
 def every_record() -> list[Record]:
@@ -141,8 +144,12 @@ def every_record() -> list[Record]:
             model="digits",
             target="intel",
             baseline=Recipe(framework="onnxruntime", precision="fp32"),
-            offers=(Offer(recipe=RECIPE, reason="The CPU has VNNI."),),
+            offers=(Offer(recipe=RECIPE, reason="The CPU has VNNI.", citations=(CITATION,)),),
             refusals=(Refusal(recipe="mlx-int4", reason="It is not installed."),),
+            preferences=(
+                Preference(framework="onnxruntime", citations=(CITATION,), score=2),
+                Preference(framework="mlx", citations=(CITATION,), unfit="MLX reads no ONNX."),
+            ),
         ),
         Variant(
             recipe=RECIPE,
@@ -275,3 +282,46 @@ def test_no_number_that_json_has_no_word_for_reaches_a_verdict(what):
 
 def test_an_open_bound_is_none():
     assert [_finite(value) for value in (None, math.inf, -math.inf, math.nan, 0.0, 1.5)] == [None] * 4 + [0.0, 1.5]
+
+
+# Modalities ------------------------------------------------------------------------------------------------------------------
+
+
+def spec(name: str, dtype: str, *shape: int | str) -> records.TensorSpec:
+    return records.TensorSpec(name=name, dtype=dtype, shape=shape)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "modalities"),
+    [
+        ([spec("x", "float32", "n", 3, 224, 224)], ("image",)),
+        ([spec("x", "uint8", "n", 224, 224, 3)], ("image",)),
+        ([spec("x", "float32", 1, 8, 3, 64, 64)], ("video",)),
+        ([spec("mel", "float32", "n", 1, 80, 3000)], ("audio",)),
+        ([spec("input_values", "float32", "n", "samples")], ("audio",)),
+        (
+            [
+                spec(name, "int64", "b", "s")
+                for name in ("input_ids", "attention_mask", "token_type_ids", "position_ids")
+            ],
+            ("text",),
+        ),
+        ([spec("a", "int32", "b", "s")], ("text",)),
+        ([spec("a", "int32", "b", 12)], ("tabular",)),
+        ([spec("signal", "float32", "time", "batch", 9)], ("sequence",)),
+        ([spec("X", "float32", "n", 64)], ("tabular",)),
+        ([spec("image", "float32", "n", 3, 48, 48), spec("table", "float32", "n", 24)], ("image", "tabular")),
+        ([spec("pixel_values", "float32", "n", 3, 224, 224), spec("input_ids", "int64", "n", "s")], ("image", "text")),
+        ([spec("a", "float32", "n", 3, 64, 64), spec("threshold", "float32"), spec("on", "bool")], ("image",)),
+        ([spec("input_ids", "int64", "b", "s"), spec("past.0.key", "float32", "b", 4, "p", 32)], ("text",)),
+        ([spec("input", "float32", "b", 512), spec("state", "float32", 2, "b", 128)], ("tabular",)),
+        ([spec("mask", "bool", "n", 4)], ("tabular",)),
+    ],
+)
+def test_the_modalities_of_a_model_are_told_by_names_and_shapes(inputs: list[records.TensorSpec], modalities):
+    assessment = sample.results().models[0].assessment
+    assert assessment is not None
+
+    found = msgspec.structs.replace(assessment, inputs=tuple(inputs))
+
+    assert found.modalities == modalities

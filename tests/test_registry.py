@@ -37,10 +37,10 @@ SENSOR = """
 from pytest_edgeai import hookimpl
 
 class Sensor:
-    name, unit, per = {called!r}, "J", "call"
+    name, units, per = {called!r}, {{{called!r}: "J"}}, "call"
     def unsupported(self): return None
     def arm(self): pass
-    def read(self): return {{}}
+    def read(self, calls): return {{}}
 
 @hookimpl
 def edge_metrics():
@@ -86,7 +86,7 @@ def test_the_built_ins_are_found_through_the_same_hooks():
     found = registry.load(registry.BUILT_IN)
 
     assert list(found.frameworks) == ["onnxruntime", "openvino"]
-    assert list(found.metrics) == ["cold_start", "latency", "memory"]
+    assert list(found.metrics) == ["cold_start", "energy", "latency", "memory"]
     assert {"intel", "apple", "nvidia", "cross", "edge-tpu"} <= set(found.targets)
     assert all(isinstance(framework, Framework) for framework in found.frameworks.values())
     assert all(isinstance(metric, Metric) for metric in found.metrics.values())
@@ -115,7 +115,7 @@ def test_what_is_found_does_not_depend_on_the_order_of_the_modules(write):
     modules = [
         *registry.BUILT_IN,
         write("one", ENGINE, called="zeta", given="(Engine(),)"),
-        write("two", SENSOR, called="energy"),
+        write("two", SENSOR, called="heat"),
         write("three", TARGET, called="drone"),
     ]
 
@@ -137,9 +137,9 @@ def test_a_framework_that_lacks_something_is_told_what(write, method):
     assert text.endswith(f" as a framework, but it lacks {method}.")
 
 
-@pytest.mark.parametrize("method", ["unsupported", "arm", "read", "name", "unit", "per"])
+@pytest.mark.parametrize("method", ["unsupported", "arm", "read", "name", "units", "per"])
 def test_a_metric_that_lacks_something_is_told_what(write, method):
-    name = write("wrong", SENSOR + f"delattr(Sensor, {method!r})\n", called="energy")
+    name = write("wrong", SENSOR + f"delattr(Sensor, {method!r})\n", called="heat")
 
     assert sentence_of(name).endswith(f" as a metric, but it lacks {method}.")
 

@@ -3,9 +3,10 @@
 import msgspec
 import pytest
 
-from pytest_edgeai import strategy
+from pytest_edgeai import guidance, strategy
 from pytest_edgeai.errors import UsageError
 from pytest_edgeai.records import Assessment, Device, Figure, Limits, Offer, Plan, Recipe, Refusal, Target, TensorSpec
+from pytest_edgeai.targets.builtin import TARGETS
 from pytest_edgeai.units import MB
 
 ASSESSMENT = Assessment(
@@ -140,7 +141,7 @@ def test_without_onnx_runtime_the_most_preferred_framework_that_has_one_is_the_b
 
 
 def test_no_baseline_is_a_usage_error():
-    with pytest.raises(UsageError, match="No framework runs an unoptimized onnx model"):
+    with pytest.raises(UsageError, match="No framework that is installed runs an unoptimized onnx model"):
         strategy.baseline_of([Engine("mid")], target(), "onnx")
 
 
@@ -183,6 +184,116 @@ def test_without_calibration_items_what_needs_them_is_refused_and_the_rest_is_of
     assert "--edge-dataset" in plan.refusals[0].reason
     assert "made-up inputs would calibrate nothing" in plan.refusals[0].reason
     assert len(plan.offers) == 5
+
+
+def test_a_plan_comes_in_the_order_of_the_rules_with_their_citations():
+    plan = planned(engines(), {"zeta", "alpha", "mid"})
+
+    assert [preference.framework for preference in plan.preferences] == ["zeta", "alpha", "mid"]
+    assert plan.offers[0].citations == plan.preferences[0].citations
+    (citation,) = plan.offers[0].citations
+    assert citation.rule == "target: drone's own order -> zeta, then alpha"
+    assert citation.fact == "the target is drone, and this device is of it (A CPU, linux x86_64)"
+
+
+def test_two_modalities_change_the_order_of_a_plan_for_any_platform():
+    frameworks = [Engine("onnxruntime", recipe("onnxruntime-int8")), Engine("openvino", recipe("openvino-int8"))]
+    pair = (*ASSESSMENT.inputs, TensorSpec(name="age", dtype="float32", shape=("n", 4)))
+
+    one, two = (
+        ordered_plan(frameworks, "cross", assessment=msgspec.structs.replace(ASSESSMENT, inputs=inputs))
+        for inputs in (ASSESSMENT.inputs, pair)
+    )
+
+    assert [offer.recipe.name for offer in one.offers] == ["onnxruntime-int8", "openvino-int8"]
+    assert [offer.recipe.name for offer in two.offers] == ["openvino-int8", "onnxruntime-int8"]
+    assert "two modalities (image, tabular)" in two.offers[0].citations[0].fact
+
+
+def test_the_users_route_and_requirements_reach_the_plan():
+    frameworks = [Engine("onnxruntime", recipe("onnxruntime-int8")), Engine("openvino", recipe("openvino-int8"))]
+
+    routed = ordered_plan(frameworks, "intel", route="rapid")
+    required = ordered_plan(frameworks, "intel", required=("mobile",))
+
+    assert routed.offers[0].citations[0].rule.startswith("rapid route")
+    assert required.offers[0].citations[0].rule == "requirement matrix: mobile"
+    assert [plan.offers[0].recipe.name for plan in (routed, required)] == ["onnxruntime-int8"] * 2
+
+
+@pytest.mark.parametrize(
+    ("vendor", "told"),
+    [("intel", "this device is of it"), ("amd", "has its instruction set, but is not of it"), ("arm", "is not of it")],
+)
+def test_a_citation_says_what_the_device_is_to_the_target(vendor, told):
+    device = msgspec.structs.replace(DEVICE, vendor=vendor)
+
+    plan = ordered_plan([Engine("openvino", recipe("openvino-int8"))], "intel", device=device)
+
+    assert told in plan.offers[0].citations[0].fact
+    assert "A CPU" in plan.offers[0].citations[0].fact
+
+
+def ordered_plan(frameworks: list[Engine], name: str, device: Device = DEVICE, assessment=ASSESSMENT, **wishes) -> Plan:
+    built_in = {target.name: target for target in TARGETS}[name]
+    return strategy.plan(
+        strategy.catalogue(frameworks, built_in, "onnx"),
+        recipe("onnxruntime-fp32"),
+        {framework.name: framework for framework in frameworks},
+        {framework.name for framework in frameworks},
+        assessment,
+        built_in,
+        device,
+        "detector",
+        100,
+        **wishes,
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype", "shape", "expected"),
+    [
+        ("image", "float32", (1, 3, 224, 224), "image"),
+        ("pixels", "uint8", ("n", 224, 224, 3), "image"),
+        ("input_ids", "int64", ("batch", "sequence"), "text"),
+        ("attention_mask", "int64", ("batch", "sequence"), "text"),
+        ("x", "int32", (1, "length"), "text"),
+        ("audio_signal", "float32", (1, 80, "frames"), "audio"),
+        ("x", "float32", (1, 100, 8), "series"),
+        ("x", "float32", ("n", 12), "tabular"),
+        ("category", "int64", ("n", 3), "tabular"),
+        ("x", "float32", (), "tabular"),
+    ],
+)
+def test_an_inputs_modality_is_known_by_its_name_dtype_and_shape(name, dtype, shape, expected):
+    spec = TensorSpec(name=name, dtype=dtype, shape=shape)
+
+    assert strategy.modalities(msgspec.structs.replace(ASSESSMENT, inputs=(spec, spec))) == (expected,)
+
+
+def test_a_plan_without_offers_is_told_as_one():
+    plan = planned([Engine("zeta", recipe("zeta-bf16"), refused="The CPU has no AMX.")], {"zeta"})
+
+    text = strategy.lines(plan, target("zeta"), "a-device", None)
+
+    assert "  build     nothing: every recipe is refused, so gates on variants are UNSUPPORTED" in text
+    assert not any(line.startswith("  time") for line in text)
+    assert strategy.nothing(plan) == "No recipe is offered for detector on drone: zeta-bf16: The CPU has no AMX."
+
+
+def test_a_plan_of_no_recipe_at_all_is_told_as_one():
+    plan = planned([Engine("zeta")], {"zeta"})
+
+    assert strategy.nothing(plan).endswith("or none has a name that was asked for.")
+
+
+def test_a_plan_for_people_cites_rules_and_passes_over_what_reads_no_such_model():
+    plan = ordered_plan([Engine("openvino", recipe("openvino-int8"))], "arm-mobile")
+
+    text = strategy.lines(plan, {target.name: target for target in TARGETS}["arm-mobile"], "a-device", None)
+
+    assert any(line.startswith("  prefer    openvino: platform matrix: ARM mobile -> llama.cpp, then") for line in text)
+    assert "  pass over llama.cpp reads no ONNX (it takes GGUF and Hugging Face folders)." in text
 
 
 def test_a_frameworks_own_refusal_is_told_in_its_words():
@@ -277,6 +388,28 @@ def test_speedups_within_5_percent_are_equal_and_the_order_of_preference_decides
     assert ("by the target's order of preference" in choice.reason) == (expected == "zeta-int8")
 
 
+def test_a_tie_is_told_with_the_rule_that_broke_it():
+    drone = target("zeta", "alpha", "mid")
+    facts = guidance.Facts(kind="onnx", modalities=("image",), parameters=1)
+    preferences = guidance.order(facts, drone, "this device is of it", ())
+    variants = {name: screened(**GOOD) for name in ("zeta-int8", "alpha-int8")}
+
+    choice = strategy.choose(variants, ORDER, BASELINE, drone, preferences)
+
+    assert choice.reason.endswith(
+        ", before alpha-int8 by the rule 'target: drone's own order -> zeta, then alpha, then mid', because "
+        "the target is drone, and this device is of it"
+    )
+
+
+def test_a_tie_between_recipes_of_one_framework_is_broken_by_name():
+    variants = {name: screened(**GOOD) for name in ("zeta-int8", "zeta-int4")}
+
+    choice = strategy.choose(variants, [recipe("zeta-int4"), recipe("zeta-int8")], BASELINE, target("zeta"))
+
+    assert choice.reason.endswith(", before zeta-int8 by name")
+
+
 def test_the_order_of_the_recipes_and_not_of_the_screening_breaks_a_tie():
     forth = {name: screened(**GOOD) for name in ("zeta-int8", "alpha-int8", "mid-int8")}
     back = dict(reversed(forth.items()))
@@ -296,7 +429,7 @@ def test_the_only_one_that_meets_the_limits_is_called_alone():
         ({"accuracy": 0.81}, {}, "keeps 90.00 % of the reference's accuracy, the limit is 95.00 %"),
         ({"speedup": 1.62}, {}, "is 1.62x as fast as the baseline, the limit is 2x"),
         ({"footprint": 75.0}, {}, "takes 75.00 % of the baseline's own memory, the limit is 50.00 %"),
-        ({"size": 60 * MB}, {"package_bytes": 50_000_000}, "is 60 MB large, the limit of the package is 50 MB"),
+        ({"size": 60 * MB}, {"package": 50_000_000}, "is 60 MB large, the limit of the package is 50 MB"),
         ({"peak": 300 * MB}, {"memory_bytes": 256_000_000}, "peaks at 300 MB, the limit is 256 MB"),
     ],
 )
@@ -311,7 +444,7 @@ def test_each_limit_that_is_broken_is_told(broken, limits, sentence):
 def test_a_value_exactly_at_its_limit_meets_it():
     at_the_limit = {"accuracy": 0.855, "speedup": 2.0, "footprint": 50.0, "size": 50 * MB, "peak": 256 * MB}
 
-    choice = chosen({"zeta-int8": screened(**at_the_limit)}, package_bytes=50_000_000, memory_bytes=256_000_000)
+    choice = chosen({"zeta-int8": screened(**at_the_limit)}, package=50_000_000, memory_bytes=256_000_000)
 
     assert choice.meets_limits
 

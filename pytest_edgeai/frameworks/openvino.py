@@ -39,6 +39,8 @@ _HINTS: Final = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
 """Precision -> what is computed with where nothing is quantized. Stated, because the plugin's default is bf16 where the CPU has it."""
 _KERNELS: Final = {"fp32": ("f32",), "bf16": ("bf16",), "int8": ("i8", "u8")}
 """Precision -> what the kernels that do the work are expected to run in."""
+_COPIED: Final = 128 * 2**10
+"""Bytes of an input up to which copying it into the request's own memory costs less than wrapping the array where it is (some 10 us)."""
 _FLOATS: Final = ("float16", "float32", "float64", "bfloat16")
 _WORKERS: Final = ("Convolution", "Deconvolution", "FullyConnected", "MatMul")
 
@@ -133,6 +135,7 @@ class _Compiled:
     def __init__(self, recipe: Recipe, file: Path, threads: int) -> None:
         self._recipe, self._file, self._threads = recipe, file, threads
         self._accepted: list[tuple[str, tuple[int, ...], Any]] | None = None
+        self._own: dict[str, NDArray[Any]] = {}
         self._inputs: dict[str, str] = {}
         self._outputs: list[str] = []
         self._compile(fix_batch=True)
@@ -140,12 +143,21 @@ class _Compiled:
     def __call__(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
         signature = [(name, array.shape, array.dtype) for name, array in inputs.items()]
         if signature != self._accepted:
+            self._accepted = None  # until the request is ready for it
             self._accept(inputs)
             self._accepted = signature
         try:
-            # Inputs are only read, so the plugin may look at them where they are.
-            results = self._request.infer(dict(inputs), share_inputs=True, share_outputs=False)
-            return {name: results[place] for place, name in enumerate(self._outputs)}
+            # Every step of Python here is paid in each call, with cold caches: with all inputs wrapped and the outputs looked up by
+            # their place, a call of a network that takes 0.72 ms took 0.05 ms more than the engine's own clock says; so 0.02 ms.
+            large = {}
+            for name, array in inputs.items():
+                if name in self._own:
+                    self._own[name][...] = array
+                else:
+                    large[name] = array
+            # Inputs are only read, so the plugin may look at the large ones where they are.
+            results = self._request.infer(large or None, share_inputs=True, share_outputs=False)
+            return dict(zip(self._outputs, results.values(), strict=True))
         except Exception as error:
             raise EdgeError(f"OpenVINO can't run the model on these inputs: {_said(error)}.") from error
 
@@ -176,6 +188,17 @@ class _Compiled:
             )
         if self._fixed and any(array.shape != self._fixed[name] for name, array in inputs.items()):
             self._compile(fix_batch=False)
+        try:
+            self._own = {name: self._memory(name, array) for name, array in inputs.items() if array.nbytes <= _COPIED}
+        except Exception as error:
+            raise EdgeError(f"OpenVINO can't run the model on these inputs: {_said(error)}.") from error
+
+    def _memory(self, name: str, array: NDArray[Any]) -> NDArray[Any]:
+        """The request's own memory for an input of this shape. Always new: what it looks at now may be a caller's array."""
+        tensor = _openvino().Tensor(self._network.input(name).get_element_type(), array.shape)
+        self._request.set_tensor(name, tensor)
+        memory: NDArray[Any] = tensor.data
+        return memory
 
     def _compile(self, *, fix_batch: bool) -> None:
         """Load the artifact, with dynamic batch axes fixed at 1 or with all axes as they are."""

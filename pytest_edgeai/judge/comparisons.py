@@ -12,6 +12,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
+from pytest_edgeai.errors import UnsupportedError
 from pytest_edgeai.judge.rules import Rules
 from pytest_edgeai.protocols import SeriesSampler, TurnSampler
 from pytest_edgeai.records import Outcome
@@ -149,12 +150,32 @@ def percentile(sampler: SeriesSampler, p: float, operator: str, limit: float, ru
     return _series(sampler, bounds, lambda v: order.percentile(v, p), operator, limit, rules, first, method, unit)
 
 
+def throughput(sampler: SeriesSampler, operator: str, limit: float, rules: Rules) -> Finding:
+    """The median block's items a second, by exact order-statistic bounds on blocks that are far enough apart to be independent."""
+    confidence = 1 - rules.alpha / LOOKS
+
+    def bounds(rates: NDArray[np.float64]) -> tuple[float | None, float | None]:
+        apart = order.thin(rates)
+        return order.lower_bound(apart, 0.5, confidence), order.upper_bound(apart, 0.5, confidence)
+
+    def middle(rates: NDArray[np.float64]) -> float:
+        return float(np.median(rates))
+
+    first = order.needed_n(0.5, confidence, exceedances=5)
+    method = "order statistics of blocks"
+    return _series(
+        sampler, bounds, middle, operator, limit, rules, first, method, "items/s", "blocks", more_is_faster=True
+    )
+
+
 def jitter(sampler: SeriesSampler, operator: str, limit: float, rules: Rules) -> Finding:
     """The relative median absolute deviation of solo calls (robust against a few slow ones), bounded by a moving-block bootstrap."""
     rng = np.random.default_rng(0)
     confidence = 1 - rules.alpha / LOOKS
 
     def bounds(values: NDArray[np.float64]) -> tuple[float | None, float | None]:
+        if values.min() <= 0:
+            raise UnsupportedError("it is 0 or less in some calls, and a spread relative to that means nothing.")
         return spread.rmad_bounds(values, confidence, rng) if len(values) >= MIN_SERIES else (None, None)
 
     return _series(
@@ -163,22 +184,27 @@ def jitter(sampler: SeriesSampler, operator: str, limit: float, rules: Rules) ->
 
 
 def extremes(
-    variant: Sequence[float], operator: str, limit: float, baseline: Sequence[float] | None = None, seconds: float = 0.0
+    variant: Sequence[float],
+    operator: str,
+    limit: float,
+    baseline: Sequence[float] | None = None,
+    seconds: float = 0.0,
+    samples: str = "processes",
 ) -> Finding:
-    """One number a process: proven when every process is on the same side of the limit; against a baseline, every pair of processes."""
+    """One number a process (or a block): proven when all are on the same side of the limit; against a baseline, all pairs of them."""
     over = baseline or [1.0]
     if min(over) <= 0:
-        return Finding(Outcome.ERROR, None, notes=["the baseline's is 0 in some process: a ratio to it means nothing"])
+        return Finding(
+            Outcome.ERROR, None, notes=[f"the baseline's is 0 in one of its {samples}: a ratio to it means nothing"]
+        )
     low, high = min(variant) / max(over), max(variant) / min(over)
     holds = _TEST[operator]
     sides = {holds(low, limit), holds(high, limit)}
     outcome = Outcome.INCONCLUSIVE if len(sides) > 1 else Outcome.PASS if sides == {True} else Outcome.FAIL
-    notes = [] if outcome is not Outcome.INCONCLUSIVE else ["processes lie on both sides of the limit"]
-    spent = f"{len(variant)} processes" + (" of each" if baseline else "")
+    notes = [] if outcome is not Outcome.INCONCLUSIVE else [f"{samples} lie on both sides of the limit"]
+    spent = f"{len(variant)} {samples}" + (" of each" if baseline else "")
     estimate = float(np.median(variant) / np.median(over))
-    return Finding(
-        outcome, estimate, low, high, None, "extremes of fresh processes", spent, seconds, len(variant), notes
-    )
+    return Finding(outcome, estimate, low, high, None, f"extremes of {samples}", spent, seconds, len(variant), notes)
 
 
 def accuracy_ratio(
@@ -325,6 +351,9 @@ def _series(
     first: int,
     method: str,
     unit: str,
+    samples: str = "calls",
+    *,
+    more_is_faster: bool = False,
 ) -> Finding:
     values = np.empty(0)
     outcome, low, high = Outcome.INCONCLUSIVE, -math.inf, math.inf
@@ -338,12 +367,12 @@ def _series(
     notes = []
     unsteady = _unsteady(sampler.canary(), rules)
     # A busy neighbour makes calls slower and less steady, never faster: only what speaks against the variant is doubtful.
-    against = Outcome.FAIL if operator in ("<=", "<") else Outcome.PASS
+    against = Outcome.FAIL if (operator in ("<=", "<")) != more_is_faster else Outcome.PASS
     if outcome is against and unsteady:
         outcome = Outcome.INCONCLUSIVE
         notes.append(f"the machine itself was not steady: {unsteady}; run it again on a quieter one")
     elif outcome is Outcome.INCONCLUSIVE:
-        notes.append(_undecided(len(values), first, sampler.seconds(), show(limit, unit)))
+        notes.append(_undecided(len(values), samples, first, sampler.seconds(), show(limit, unit)))
     return Finding(
         outcome,
         estimate(values),
@@ -351,7 +380,7 @@ def _series(
         high,
         1 - rules.alpha,  # over all looks together
         method,
-        f"{len(values)} calls, {sampler.seconds():.2g} s",
+        f"{len(values)} {samples}, {sampler.seconds():.2g} s",
         sampler.seconds(),
         len(values),
         notes,
@@ -367,14 +396,14 @@ def _more(sampler: SeriesSampler, values: NDArray[np.float64], wanted: int, budg
     return values
 
 
-def _undecided(calls: int, first: int, seconds: float, limit: str) -> str:
+def _undecided(taken: int, samples: str, first: int, seconds: float, limit: str) -> str:
     """Why a series proved nothing, and what would."""
-    if calls < first:
-        budget = math.ceil(seconds * first / calls)
-        return f"only {calls} calls fit into the budget, and it takes {first}: --edge-budget={budget}"
-    if calls < first * 2 ** (LOOKS - 1):
+    if taken < first:
+        budget = math.ceil(seconds * first / taken)
+        return f"only {taken} {samples} fit into the budget, and it takes {first}: --edge-budget={budget}"
+    if taken < first * 2 ** (LOOKS - 1):
         return f"the limit {limit} lies within the bounds; a larger --edge-budget narrows them"
-    return f"the limit {limit} lies within the bounds of {calls} calls, the most that are made: the truth is too near to it"
+    return f"the limit {limit} lies within the bounds of {taken} {samples}, the most that are made: the truth is too near to it"
 
 
 def _unsteady(canary: NDArray[np.float64], rules: Rules) -> str | None:

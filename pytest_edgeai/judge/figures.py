@@ -25,6 +25,12 @@ def of_processes(values: Sequence[float], unit: str) -> Figure:
     return _figure(float(np.median(values)), min(values), max(values), unit, 1, len(values), method)
 
 
+def of_blocks(values: Sequence[float], unit: str) -> Figure:
+    """One number a block: the median and the range that was seen."""
+    method = f"range of {len(values)} blocks"
+    return _figure(float(np.median(values)), min(values), max(values), unit, 1, len(values), method)
+
+
 def of_percentile(calls: NDArray[np.float64], p: float, unit: str) -> Figure:
     """Order-statistic bounds of calls alone."""
     one_sided = (1 + CONFIDENCE) / 2
@@ -32,6 +38,14 @@ def of_percentile(calls: NDArray[np.float64], p: float, unit: str) -> Figure:
     return _figure(
         order.percentile(calls, p), low, high, unit, CONFIDENCE, len(calls), "order statistics of calls alone"
     )
+
+
+def of_rates(rates: NDArray[np.float64]) -> Figure:
+    """The median block's items a second, with order-statistic bounds."""
+    one_sided = (1 + CONFIDENCE) / 2
+    low, high = order.lower_bound(rates, 0.5, one_sided), order.upper_bound(rates, 0.5, one_sided)
+    method = "order statistics of blocks"
+    return _figure(float(np.median(rates)), low, high, "items/s", CONFIDENCE, len(rates), method)
 
 
 def of_jitter(calls: NDArray[np.float64]) -> Figure:

@@ -2,57 +2,46 @@
 
 import math
 import numbers
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn, Protocol, Self
 
+from pytest_edgeai.errors import UnsupportedError, unknown
+from pytest_edgeai.judge.claims import MIRRORED, Claim
+from pytest_edgeai.protocols import Metric
 from pytest_edgeai.records import Figure, Recipe, Verdict
-from pytest_edgeai.units import show
 
-UNITS = {
-    "latency.p50": "s",
-    "latency.p90": "s",
-    "latency.p95": "s",
-    "latency.p99": "s",
-    "latency.jitter": "proportion",
-    "speedup": "x",
-    "cold_start": "s",
-    "memory.footprint": "bytes",
-    "memory.peak": "bytes",
-    "size": "bytes",
-    "accuracy": "proportion",
-}
-"""Quantity -> unit."""
-_MIRRORED = {">=": "<=", "<=": ">=", ">": "<", "<": ">"}
+OWN = {"speedup": "x", "throughput": "items/s", "size": "bytes", "accuracy": "proportion"}
+"""Quantity -> unit, of those that no single sensor reads."""
+PERCENTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
+"""What is asked of a metric that is read at every call, beside its ``jitter``."""
+SETTINGS = {"throughput": ("batch", "requests")}
+"""Quantity -> what it can be asked at: ``throughput.at(batch=8)``."""
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """``subject quantity [/ other's quantity] operator limit``, with the limit in the quantity's own unit (a ratio where there is another)."""
+def units(metrics: Iterable[Metric]) -> dict[str, str]:
+    """Quantity -> unit, of every quantity that can be asked for.
 
-    subject: str
-    quantity: str
-    operator: str
-    limit: float
-    other: str | None = None
-    """The subject whose same quantity is divided by."""
-    fresh: bool = False
-    """Decide on evidence that the choice of this subject has not seen."""
-    rigor: str = "quick"
-
-    @property
-    def unit(self) -> str:
-        """Of the limit."""
-        return UNITS[self.quantity] if self.other is None else "ratio"
-
-    def __str__(self) -> str:
-        limit = show(self.limit, self.unit) if self.unit != "x" else f"{self.limit:g}"
-        if self.other is None:
-            return f"{self.subject} {self.quantity} {self.operator} {limit}"
-        return f"{self.subject} {self.quantity} {self.operator} {limit} * {self.other} {self.quantity}"
+    A metric that is read at every call is asked for by percentile (``latency.p95``) and by its relative spread (``latency.jitter``); another
+    one by its own name (``cold_start``) or by its parts (``memory.peak``).
+    """
+    known = dict(OWN)
+    for metric in metrics:
+        for part, unit in metric.units.items():
+            name = metric.name if part == metric.name else f"{metric.name}.{part}"
+            if metric.per == "call":
+                known |= {f"{name}.{p}": unit for p in PERCENTILES} | {f"{name}.jitter": "proportion"}
+            else:
+                known[name] = unit
+    return known
 
 
 class Decider(Protocol):
     """Whoever measures and judges."""
+
+    @property
+    def units(self) -> Mapping[str, str]:
+        """Quantity -> unit, of every quantity that can be asked for."""
+        ...
 
     def decide(self, claim: Claim) -> Verdict:
         """The verdict on a claim; the same one whenever it is asked again in a run."""
@@ -80,8 +69,21 @@ class Quantity:
 
     @property
     def unit(self) -> str:
-        """``s``, ``bytes``, ``x``, ``proportion``, or ``ratio`` after a division."""
-        return "ratio" if self._other else UNITS[self.name]
+        """``s``, ``bytes``, ``x``, ``proportion``, ..., or ``ratio`` after a division."""
+        return "ratio" if self._other else self._decider.units[self.name.partition("@")[0]]
+
+    def at(self, **setting: Any) -> "Quantity":
+        """The quantity at a setting: ``throughput.at(batch=8, requests=2)`` is of calls with 8 items each, 2 calls at a time."""
+        base = self.name.partition("@")[0]
+        known = SETTINGS.get(base, ())
+        if wrong := [name for name in setting if name not in known]:
+            can = f"It can be asked at {' and '.join(known)}." if known else "It has no settings."
+            raise TypeError(f"{self!r} can't be asked at {', '.join(wrong)}. {can}")
+        for name, value in setting.items():
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise TypeError(f"{self!r}: {name} must be a whole number of at least 1, not {value!r}.")
+        told = ",".join(f"{name}={setting[name]}" for name in known if setting.get(name, 1) != 1)
+        return Quantity(self.subject, f"{base}@{told}" if told else base, self._decider, self._factor, self._other)
 
     @property
     def estimate(self) -> float:
@@ -158,6 +160,9 @@ class Quantity:
     def _compare(self, operator: str, other: object) -> Verdict:
         if isinstance(other, Quantity):
             return self._compare_with(operator, other)
+        if other is None:
+            told = f"{self.subject.name} {self.name} {operator}"
+            raise UnsupportedError(f"{told} None: no limit is stated, so there is nothing to decide.")
         limit = _number(other)
         if limit is None:
             raise TypeError(
@@ -178,7 +183,7 @@ class Quantity:
             )
         if self.subject.is_original and not other.subject.is_original:
             return other._compare_with(
-                _MIRRORED[operator], self
+                MIRRORED[operator], self
             )  # `0.5 * baseline >= variant`: the variant is what is judged
         return self._decider.decide(self._claim(operator, other._factor / self._factor, other.subject))
 
@@ -187,7 +192,8 @@ class Quantity:
             raise TypeError(f"{self!r} needs a positive, finite limit, not {limit}.")
         subject = self.subject
         fresh = subject.is_choice or (other is not None and other.is_choice)
-        return Claim(subject.name, self.name, operator, limit, other.name if other else None, fresh, subject.rigor)
+        name, unit = (other.name, "ratio") if other else (None, self.unit)
+        return Claim(subject.name, self.name, operator, limit, name, fresh, subject.rigor, unit)
 
 
 def _number(value: object) -> float | None:
@@ -201,24 +207,32 @@ class _Group:
     def __init__(self, subject: "Subject", prefix: str, decider: Decider) -> None:
         self._subject, self._prefix, self._decider = subject, prefix, decider
 
-    def __getattr__(self, part: str) -> Quantity:
-        name = f"{self._prefix}.{part}"
-        if name not in UNITS:
-            known = ", ".join(known for known in UNITS if known.startswith(f"{self._prefix}."))
-            raise AttributeError(f"There is no quantity {name}. There are: {known}.")
-        return Quantity(self._subject, name, self._decider)
+    def __getattr__(self, part: str) -> Any:
+        found = _reached(self._subject, f"{self._prefix}.{part}", self._decider)
+        if found is None:
+            raise AttributeError(f"There is no quantity {self._prefix}.{part}. There are: {', '.join(self._known())}.")
+        return found
+
+    def _known(self) -> list[str]:
+        return [known for known in self._decider.units if known.startswith(f"{self._prefix}.")]
 
     def _refuse(self, *_: Any) -> NoReturn:
-        known = " or ".join(known for known in UNITS if known.startswith(f"{self._prefix}."))
-        raise TypeError(f"{self._prefix} is several quantities. Write {known}.")
+        raise TypeError(f"{self._prefix} is several quantities. Write {' or '.join(self._known())}.")
 
     __ge__ = __le__ = __gt__ = __lt__ = __mul__ = __rmul__ = __truediv__ = __bool__ = _refuse
     __eq__ = __ne__ = _refuse
     __hash__ = None  # type: ignore[assignment] # there is no equality to go with it
 
 
+def _reached(subject: "Subject", name: str, decider: Decider) -> Quantity | _Group | None:
+    """The quantity of this name, or those whose names begin with it; ``None`` where there is neither."""
+    if name in decider.units:
+        return Quantity(subject, name, decider)
+    return _Group(subject, name, decider) if any(known.startswith(f"{name}.") for known in decider.units) else None
+
+
 class Subject:
-    """A variant (or the baseline) as a test sees it: its quantities are attributes."""
+    """A variant (or the baseline) as a test sees it: its quantities are attributes, those of metrics from plugins too."""
 
     def __init__(
         self,
@@ -259,6 +273,11 @@ class Subject:
         return Quantity(self, "speedup", self._decider)
 
     @property
+    def throughput(self) -> Quantity:
+        """Items a second: one call after the other at batch 1, or ``throughput.at(batch=8, requests=2)``."""
+        return Quantity(self, "throughput", self._decider)
+
+    @property
     def latency(self) -> Any:
         """``.p50``, ``.p90``, ``.p95``, ``.p99`` in seconds, ``.jitter`` (rMAD over median), of calls alone."""
         return _Group(self, "latency", self._decider)
@@ -267,6 +286,11 @@ class Subject:
     def memory(self) -> Any:
         """``.footprint`` (the model's own) and ``.peak`` (the process'), in bytes."""
         return _Group(self, "memory", self._decider)
+
+    @property
+    def energy(self) -> Any:
+        """``.per_call`` in joules and ``.power`` in watts, where the machine has sensors that can be read."""
+        return _Group(self, "energy", self._decider)
 
     @property
     def cold_start(self) -> Quantity:
@@ -282,6 +306,19 @@ class Subject:
     def accuracy(self) -> Quantity:
         """Mean score over the evaluated items."""
         return Quantity(self, "accuracy", self._decider)
+
+    @property
+    def offline(self) -> Verdict:
+        """Whether it loads and answers in a process that has no network: a verdict to assert."""
+        return self._decider.decide(Claim(self.name, "offline", ">=", 1.0, rigor=self.rigor, unit=""))
+
+    def __getattr__(self, name: str) -> Any:
+        """A quantity, or the group of quantities, of a metric that a plugin brings."""
+        found = None if name.startswith("_") else _reached(self, name, self._decider)
+        if found is None:
+            known = dict.fromkeys(quantity.partition(".")[0] for quantity in self._decider.units)
+            raise AttributeError(unknown("quantity", name, known))
+        return found
 
     def stands_beside(self, other: "Subject") -> bool:
         """Whether the other one is what this one is naturally compared with."""

@@ -27,6 +27,27 @@ class Setup:
     threads: int
     inputs: Path
     """``.npz`` with the items that calls are timed on."""
+    offline: bool = False
+    """Whether the process shall have no network, where the system allows to take it away."""
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How items are fed."""
+
+    batch: int = 1
+    """Items a call."""
+    requests: int = 1
+    """Calls at a time."""
+
+    @property
+    def items(self) -> int:
+        """Items at a time."""
+        return self.batch * self.requests
+
+
+ALONE = Load()
+"""One item after the other."""
 
 
 class Bench:
@@ -34,9 +55,9 @@ class Bench:
 
     def __init__(self, variant: Variant, setup: Setup, metrics: Sequence[str] = ()) -> None:
         self.variant = variant
-        self._worker = Worker(variant.name)
+        self._worker = Worker(variant.name, offline=setup.offline)
         try:
-            self._worker.ask("open", phase="start", timeout=START_TIMEOUT, modules=list(setup.modules))
+            opened = self._worker.ask("open", phase="start", timeout=START_TIMEOUT, modules=list(setup.modules))
             loaded = self._worker.ask(
                 "load",
                 phase="load",
@@ -54,14 +75,23 @@ class Bench:
         """Metric -> part -> number, of loading and the first calls."""
         self.unsupported: dict[str, str] = loaded["unsupported"]
         """Metric -> why it can't be read here."""
-        self.placement: dict[str, str] = loaded["placement"]
+        self.networked: str | None = opened["networked"]
+        """Why the process has a network; ``None`` where it was asked to have none, and has none."""
+        self.placement: dict[str, str] = loaded["placement"] | ({} if self.networked else {"network": "none"})
         self.outputs: dict[str, list[Any]] = loaded["outputs"]
         """Output -> [dtype, shape] of one call."""
 
-    def turn(self, first: int, calls: int) -> float:
-        """Seconds that ``calls`` calls took, back to back, starting with item ``first``."""
-        answer = self._worker.ask("turn", phase="infer", timeout=CALL_TIMEOUT, first=first, calls=calls)
+    def turn(self, first: int, calls: int, load: Load = ALONE) -> float:
+        """Seconds that ``calls`` calls of each of the load's requests took, back to back, starting with item ``first``."""
+        given = {} if load == ALONE else {"batch": load.batch, "requests": load.requests}
+        answer = self._worker.ask("turn", phase="infer", timeout=CALL_TIMEOUT, first=first, calls=calls, **given)
         return float(answer["seconds"])
+
+    def block(self, metric: str, first: int, seconds: float) -> dict[str, float]:
+        """Part -> number, of one block of calls that lasts at least so many seconds."""
+        timeout = CALL_TIMEOUT + seconds
+        answer = self._worker.ask("block", phase="infer", timeout=timeout, metric=metric, first=first, seconds=seconds)
+        return dict(answer)
 
     def series(
         self, metric: str, first: int, calls: int, canaries: int = 0

@@ -63,6 +63,15 @@ class HostLock:
             self._measuring -= 1
             self._lock.release()
 
+    def idle(self) -> bool:
+        """Whether nobody builds or measures at this moment; nothing is waited for."""
+        try:
+            self._lock.acquire_write(timeout=0)
+        except filelock.Timeout:
+            return False
+        self._lock.release()
+        return True
+
     def _acquire(self, acquire: Callable[..., object], busy: str) -> None:
         if _acquired(acquire, NOTICE_AFTER):
             return

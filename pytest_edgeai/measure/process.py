@@ -85,26 +85,27 @@ _NO_ENGINE: Final = re.compile(
 class Worker:
     """One worker process; a context manager that leaves nothing behind.
 
-    ``subject`` names in errors what the worker is for.
+    ``subject`` names in errors what the worker is for; ``offline``: take the network away from it, where the system allows that.
     """
 
-    def __init__(self, subject: str) -> None:
+    def __init__(self, subject: str, *, offline: bool = False) -> None:
         self.subject = subject
         # A folder of its own to stand in: engines drop files where they run.
         self._home = folders.temporary("worker")
         self._mark = self._home.name
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the worker
         self._connection, theirs = Pipe()
+        self._wait = channel.waiter(self._connection)
         self._process: subprocess.Popen[bytes] | None = None
         _OPEN.add(self)
         try:
             with interrupts.held(), theirs:
-                self._start(theirs)
+                self._start(theirs, offline)
         except BaseException:
             self.close()
             raise
 
-    def _start(self, theirs: Connection) -> None:
+    def _start(self, theirs: Connection, offline: bool) -> None:
         self._home.mkdir(mode=0o700)
         if sys.platform != "win32":
             with socket.socket(fileno=os.dup(self._connection.fileno())) as ours:
@@ -116,7 +117,8 @@ class Worker:
             startup = subprocess.STARTUPINFO(lpAttributeList={"handle_list": [handle]})
             inherit = {"startupinfo": startup, "creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
         self._process = subprocess.Popen(  # noqa: S603 - our own module
-            [sys.executable, "-P", "-m", "pytest_edgeai.measure.worker", str(handle), str(os.getpid())],
+            [sys.executable, "-P", "-m", "pytest_edgeai.measure.worker", str(handle), str(os.getpid())]
+            + (["offline"] if offline else []),
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=self._log,
@@ -132,7 +134,7 @@ class Worker:
         try:
             channel.send(self._connection, {"do": operation, **arguments})
             deadline = time.monotonic() + timeout
-            while not self._connection.poll(min(_SLICE, max(0.0, deadline - time.monotonic()))):
+            while not self._wait(min(_SLICE, max(0.0, deadline - time.monotonic()))):
                 if time.monotonic() >= deadline:
                     raise self._failed(phase, self._stop_hanging(timeout))
                 self._limit_log(phase)

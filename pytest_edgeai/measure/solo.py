@@ -9,6 +9,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from pytest_edgeai.errors import UnsupportedError
 from pytest_edgeai.measure.bench import Bench, Setup
 from pytest_edgeai.measure.noise import Noise
 from pytest_edgeai.measure.quiet import Quiet
@@ -28,7 +29,8 @@ CANARIES = 10
 class Solo:
     """Satisfies :class:`pytest_edgeai.protocols.SeriesSampler`. One process, so one layout of memory.
 
-    ``patience``: seconds that may be waited in all for free cores.
+    ``metrics``: what to read while loading. ``metric``: what to read at every call, ``part`` of it where it has several.
+    ``patience``: seconds that may be waited in all for free cores. Raises UnsupportedError where the metric can't be read.
     """
 
     def __init__(
@@ -37,18 +39,21 @@ class Solo:
         setup: Setup,
         metrics: Sequence[str] = (),
         metric: str = "latency",
+        part: str = "",
         patience: float = 0.0,
     ) -> None:
-        self._metric = metric
+        self._metric, self._part = metric, part or metric
         self._quiet = Quiet(setup.threads, patience)
         self._noise = Noise()
         self._samples: list[float] = []
         self._canary: list[float] = []
         self._item = 0
         self._seconds = 0.0
-        self.bench = Bench(variant, setup, metrics)
+        self.bench = Bench(variant, setup, [*metrics, metric])
         with contextlib.ExitStack() as on_failure:
             on_failure.callback(self.bench.close)
+            if metric in self.bench.unsupported:
+                raise UnsupportedError(f"{metric} can't be read here: {self.bench.unsupported[metric]}.")
             self._warm_up()
             on_failure.pop_all()
 
@@ -60,7 +65,7 @@ class Solo:
             begin = time.perf_counter()
             calls = min(self._chunk, count - len(fresh))
             columns, canary = self.bench.series(self._metric, self._item, calls, CANARIES)
-            fresh += columns[self._metric]
+            fresh += columns[self._part]
             self._canary += canary
             self._item += calls
             self._seconds += time.perf_counter() - begin
@@ -83,7 +88,7 @@ class Solo:
             unit=unit,
             plan="solo",
             phase=phase,
-            samples={self._metric: self._samples},
+            samples={self._part: self._samples},
             seconds=self._seconds,
             processes=1,
             noise=self._noise.since()

@@ -8,7 +8,8 @@ import time
 from types import TracebackType
 from typing import Self
 
-from pytest_edgeai.measure.bench import Bench, Setup
+from pytest_edgeai.errors import ModelError
+from pytest_edgeai.measure.bench import ALONE, Bench, Load, Setup
 from pytest_edgeai.measure.noise import Noise
 from pytest_edgeai.measure.quiet import Quiet
 from pytest_edgeai.records import Measurement, Variant
@@ -16,6 +17,8 @@ from pytest_edgeai.records import Measurement, Variant
 MIN_SLOT = 5e-3
 """Seconds that a slot of the faster side lasts at least: thousands of times what the clock can tell apart, and long beside what the start of a
 slot costs (slots of 1 ms showed 2.6 to 2.8 times where longer ones and calls alone showed 3.2)."""
+MIN_PARALLEL_SLOT = 50e-3
+"""The same where several threads make calls: starting and joining them takes some 0.2 ms."""
 WARM_UP_ROUNDS = 3
 WARM_UP_SECONDS = 0.2
 """A pair of processes is warmed up for at least this many rounds and seconds."""
@@ -33,6 +36,8 @@ class Turns:
     Under "both sides take the same time in every slot" the order, drawn anew each round by a fair coin, makes either side the faster
     one with probability 1/2, whatever the noise. That is exact only when both slots are equally long, so the side that may be faster
     by ``limit`` makes that many times more calls.
+
+    Both sides are fed by the same ``load``. A recipe that was tuned for a batch is called with that many items, and the time counts for each.
     """
 
     def __init__(
@@ -45,7 +50,9 @@ class Turns:
         pairs: int,
         seed: int,
         patience: float = 0.0,
+        load: Load = ALONE,
     ) -> None:
+        self._load = load
         self._names = f"{variant.name}/{baseline.name}"
         self._random = random.Random(seed)  # noqa: S311 - a coin, not a secret
         self._noise = Noise()
@@ -61,6 +68,7 @@ class Turns:
             for _ in range(pairs):
                 first = self._stack.enter_context(Bench(baseline, setup))
                 self._pairs.append((first, self._stack.enter_context(Bench(variant, setup))))
+            _demand_comparable(*self._pairs[0])
             self._calls = self._warm_up(limit)
         except BaseException:
             self._stack.close()
@@ -109,12 +117,14 @@ class Turns:
         )
 
     def _turn(self, pair: int, baseline_calls: int, variant_calls: int) -> tuple[float, float, bool]:
-        """Seconds a call of each side, and whether the baseline went first."""
+        """Seconds an item of each side, and whether the baseline went first."""
         benches, calls = self._pairs[pair], (baseline_calls, variant_calls)
         baseline_first = self._random.random() < 0.5
         seconds = [0.0, 0.0]
         for side in (0, 1) if baseline_first else (1, 0):
-            seconds[side] = benches[side].turn(self._item, calls[side]) / calls[side]
+            bench = benches[side]
+            items = calls[side] * self._load.items * bench.variant.recipe.batch
+            seconds[side] = bench.turn(self._item, calls[side], self._load) / items
         self._item += 1
         return seconds[0], seconds[1], baseline_first
 
@@ -129,7 +139,14 @@ class Turns:
                 seen.append((baseline, variant))
                 rounds += 1
         self._seconds += time.perf_counter() - begin
-        return calls_a_slot(statistics.median(b for b, _ in seen), statistics.median(v for _, v in seen), limit)
+        # From seconds an item to seconds that a call fills.
+        fed = [self._load.items * bench.variant.recipe.batch for bench in self._pairs[0]]
+        baseline, variant = (
+            statistics.median(side) * items for side, items in zip(zip(*seen, strict=True), fed, strict=True)
+        )
+        # Threads don't start at one moment, which must not count.
+        shortest = MIN_SLOT if self._load.requests == 1 else MIN_PARALLEL_SLOT
+        return calls_a_slot(baseline, variant, limit * fed[0] / fed[1], shortest)
 
     def close(self) -> None:
         """End all workers."""
@@ -144,8 +161,19 @@ class Turns:
         self.close()
 
 
-def calls_a_slot(baseline: float, variant: float, limit: float) -> tuple[int, int]:
-    """Calls a slot of (baseline, variant), given their seconds a call and the speed-up that is tested.
+def _demand_comparable(baseline: Bench, variant: Bench) -> None:
+    """Raises ModelError where the two answer with other arrays: the time of another computation compares with nothing."""
+    # Not the dtypes: a variant may answer in another precision.
+    shapes = [{name: shape for name, (_, shape) in bench.outputs.items()} for bench in (baseline, variant)]
+    if baseline.variant.recipe.batch == variant.variant.recipe.batch and shapes[0] != shapes[1]:
+        told = [", ".join(f"{name} {shape}" for name, shape in sorted(side.items())) for side in shapes]
+        raise ModelError(
+            f"{variant.variant.name} answers with {told[1]} and {baseline.variant.name} with {told[0]}: they can't be compared."
+        )
+
+
+def calls_a_slot(baseline: float, variant: float, limit: float, shortest: float = MIN_SLOT) -> tuple[int, int]:
+    """Calls a slot of (baseline, variant), given their seconds a call, the speed-up that is tested and the shortest slot's seconds.
 
     At a true speed-up of ``limit`` both slots are equally long. When the warm-up shows that the truth is more than a factor of two
     away, equal slots no longer matter to the verdict, and the factor is kept within two of what was seen, so that no slot is
@@ -156,8 +184,8 @@ def calls_a_slot(baseline: float, variant: float, limit: float) -> tuple[int, in
     if 1 / EQUAL_WITHIN < ratio < EQUAL_WITHIN:
         ratio = 1.0
     one, other = (1.0, ratio) if ratio >= 1 else (1 / ratio, 1.0)
-    # The shorter of the two slots must last MIN_SLOT, also after rounding.
-    least = max(1, math.ceil((1 + ROUNDING) * MIN_SLOT / min(one * baseline, other * variant)))
+    # Also after rounding.
+    least = max(1, math.ceil((1 + ROUNDING) * shortest / min(one * baseline, other * variant)))
     more = max(one, other)
     times = next(
         times for times in range(least, least + 8) if abs(round(more * times) / (more * times) - 1) <= ROUNDING

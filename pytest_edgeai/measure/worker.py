@@ -1,6 +1,6 @@
 """The worker: a fresh interpreter that builds, loads and runs variants, so that nothing they do can hurt the pytest process.
 
-Started as ``python -P -m pytest_edgeai.measure.worker HANDLE PARENT``. It knows frameworks and arrays; never pytest, a label or the user's
+Started as ``python -P -m pytest_edgeai.measure.worker HANDLE PARENT [offline]``. It knows frameworks and arrays; never pytest, a label or the user's
 code. One request is answered after the other until the connection closes.
 """
 
@@ -12,8 +12,9 @@ import importlib
 import os
 import signal
 import sys
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +23,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_edgeai import arrays, registry
-from pytest_edgeai.errors import EdgeError, ModelError
+from pytest_edgeai.errors import EdgeError, ModelError, UnsupportedError
 from pytest_edgeai.measure import channel
 from pytest_edgeai.measure.canary import Canary
-from pytest_edgeai.protocols import Metric, Runner
+from pytest_edgeai.protocols import Arrays, Metric, ParallelRunner, Runner
 from pytest_edgeai.records import Recipe
 
 TASKS = {
     "assess": "pytest_edgeai.assess:read_model",
     "build": "pytest_edgeai.build:build_here",
     "devices": "pytest_edgeai.measure.worker:list_devices",
+    "probe-model": "pytest_edgeai.doctor.probe:write_model",
+    "probe-devices": "pytest_edgeai.doctor.probe:list_devices",
+    "probe": "pytest_edgeai.doctor.probe:try_recipe",
 }
 """One-shot tasks by name; each function takes keyword arguments and returns a record or plain data."""
 
@@ -58,8 +62,12 @@ class Bench:
     def __init__(self, modules: list[str]) -> None:
         self._registry = registry.load(modules)
         self._items: list[dict[str, NDArray[Any]]] = []
+        """The calls that are timed, each with as many items as the recipe takes."""
+        self._batch = 1
         self._runner: Runner | None = None
         self._canary: Canary | None = None
+        self._stacked: dict[int, list[dict[str, NDArray[Any]]]] = {}
+        self._runners: dict[int, Sequence[Callable[[Arrays], dict[str, NDArray[Any]]]]] = {}
 
     def load(
         self, recipe: dict[str, Any], folder: str, inputs: str, threads: int, metrics: list[str]
@@ -67,7 +75,9 @@ class Bench:
         """Import the engine, arm the sensors, load, make the first calls, read the sensors."""
         wanted = msgspec.convert(recipe, Recipe)
         framework = self._registry.framework(wanted.framework)
-        self._items = arrays.read_items(Path(inputs))
+        items = arrays.read_items(Path(inputs))
+        self._items = [arrays.stack(_from(items, first, wanted.batch)) for first in range(len(items))]
+        self._batch = wanted.batch
         self._canary = Canary(threads)
         # The engine is imported before anything is armed: it is there whatever the variant is.
         framework.devices()
@@ -78,10 +88,10 @@ class Bench:
             metric.arm()
         runner = framework.load(wanted, Path(folder), threads)
         outputs = runner(self._items[0])
-        readings = {metric.name: dict(metric.read()) for metric in armed if metric.per == "start"}
+        readings = {metric.name: dict(metric.read(1)) for metric in armed if metric.per == "start"}
         for call in range(1, FIRST_CALLS):
             outputs = runner(self._items[call % len(self._items)])
-        readings |= {metric.name: dict(metric.read()) for metric in armed if metric.per == "process"}
+        readings |= {metric.name: dict(metric.read(FIRST_CALLS)) for metric in armed if metric.per == "process"}
         _demand_finite(outputs, "the first calls")
         self._runner = runner
         return {
@@ -91,12 +101,16 @@ class Bench:
             "outputs": {name: [str(array.dtype), list(array.shape)] for name, array in outputs.items()},
         }
 
-    def turn(self, first: int, calls: int) -> dict[str, Any]:
-        """Seconds that ``calls`` calls took, back to back, on items ``first``, ``first + 1``, ...
+    def turn(self, first: int, calls: int, batch: int = 1, requests: int = 1) -> dict[str, Any]:
+        """Seconds that ``calls`` calls of each of ``requests`` threads took, back to back, on items ``first``, ``first + 1``, ...
 
         One call before them is not timed: the other side's turn has emptied the caches, and a device that runs one model is warm.
         """
-        runner, items, count = self._loaded(), self._items, len(self._items)
+        items = self._batches(batch)
+        count = len(items)
+        if requests > 1:
+            return {"seconds": self._at_once(items, first, calls, requests)}
+        runner = self._loaded()
         chosen = [items[(first + call) % count] for call in range(calls)]
         outputs: Mapping[str, NDArray[Any]] = runner(items[(first - 1) % count])
         begin = time.perf_counter_ns()
@@ -105,6 +119,21 @@ class Bench:
         seconds = (time.perf_counter_ns() - begin) * 1e-9
         _demand_finite(outputs, "a timed call")
         return {"seconds": seconds}
+
+    def block(self, metric: str, first: int, seconds: float) -> dict[str, float]:
+        """What a metric reads around calls that last at least ``seconds`` together."""
+        runner, items, count = self._loaded(), self._items, len(self._items)
+        sensor = self._registry.metrics[metric]
+        outputs: Mapping[str, NDArray[Any]] = {}
+        calls = 0
+        sensor.arm()
+        begin = time.perf_counter()
+        while calls == 0 or time.perf_counter() - begin < seconds:
+            outputs = runner(items[(first + calls) % count])
+            calls += 1
+        found = dict(sensor.read(calls))
+        _demand_finite(outputs, "a timed call")
+        return found
 
     def series(self, metric: str, first: int, calls: int, canaries: int) -> dict[str, Any]:
         """One number a call, and ``canaries`` runs of the constant work afterwards."""
@@ -116,7 +145,7 @@ class Bench:
             item = items[(first + call) % count]
             sensor.arm()
             outputs = runner(item)
-            for part, value in sensor.read().items():
+            for part, value in sensor.read(1).items():
                 columns.setdefault(part, []).append(value)
         _demand_finite(outputs, "a timed call")
         if self._canary is None:
@@ -126,17 +155,21 @@ class Bench:
     def score(self, inputs: str, outputs: str, batched: list[str]) -> dict[str, Any]:
         """Outputs for every item of ``inputs``, stacked, into the ``.npz`` file ``outputs``; says which items were not finite.
 
-        ``batched``: outputs whose first axis is the batch, which has one item; the others are kept whole.
+        ``batched``: outputs whose first axis is the batch, which is cut where it has one item; the others are kept whole.
         """
         runner = self._loaded()
         rows: dict[str, list[NDArray[Any]]] = {}
         spoilt = []
-        for index, item in enumerate(arrays.read_items(Path(inputs))):
-            answer = runner(item)
-            if arrays.not_finite(answer) is not None:
-                spoilt.append(index)
-            for name, array in answer.items():
-                rows.setdefault(name, []).append(np.array(array[0] if name in batched else array))
+        items = arrays.read_items(Path(inputs))
+        for first in range(0, len(items), self._batch):
+            answer = runner(arrays.stack(_from(items, first, self._batch)))
+            cut = {name for name, array in answer.items() if name in batched and array.shape[:1] == (self._batch,)}
+            for place in range(min(self._batch, len(items) - first)):
+                one = {name: array[place] if name in cut else array for name, array in answer.items()}
+                if arrays.not_finite(one) is not None:
+                    spoilt.append(first + place)
+                for name, array in one.items():
+                    rows.setdefault(name, []).append(np.array(array))
         for name, row in rows.items():
             shapes = sorted({array.shape for array in row})
             if len(shapes) > 1:
@@ -147,15 +180,62 @@ class Bench:
         arrays.write(Path(outputs), {name: np.stack(row) for name, row in rows.items()})
         return {"spoilt": spoilt}
 
+    def _batches(self, size: int) -> list[dict[str, NDArray[Any]]]:
+        """The timed items, ``size`` of them stacked for each call."""
+        if size not in self._stacked:
+            self._stacked[size] = [arrays.stack(_from(self._items, first, size)) for first in range(len(self._items))]
+        return self._stacked[size]
+
+    def _at_once(self, items: list[dict[str, NDArray[Any]]], first: int, calls: int, requests: int) -> float:
+        """Seconds from the moment that all threads are ready until the last one has made its calls."""
+        runners = self._parallel(requests)
+        ready = threading.Barrier(requests + 1)
+        failures: list[Exception] = []
+
+        def work(number: int) -> None:
+            runner, outputs = runners[number], {}
+            try:
+                outputs = runner(items[(first - 1) % len(items)])
+                ready.wait()
+                for call in range(calls):
+                    outputs = runner(items[(first + number + call * requests) % len(items)])
+                _demand_finite(outputs, "a timed call")
+            except Exception as error:  # noqa: BLE001 - told by the thread that answers
+                failures.append(error)
+                ready.abort()
+
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(requests)]
+        for thread in threads:
+            thread.start()
+        with contextlib.suppress(threading.BrokenBarrierError):  # a failure, told below
+            ready.wait()
+        begin = time.perf_counter_ns()
+        for thread in threads:
+            thread.join()
+        seconds = (time.perf_counter_ns() - begin) * 1e-9
+        failures.sort(key=lambda error: isinstance(error, threading.BrokenBarrierError))
+        if failures:
+            raise failures[0]
+        return seconds
+
+    def _parallel(self, requests: int) -> Sequence[Callable[[Arrays], dict[str, NDArray[Any]]]]:
+        if requests not in self._runners:
+            runner = self._loaded()
+            if not isinstance(runner, ParallelRunner):
+                raise UnsupportedError("its framework makes one call at a time, so there are no parallel requests")
+            self._runners[requests] = runner.parallel(requests)
+        return self._runners[requests]
+
     def _supported(self, names: list[str]) -> tuple[list[Metric], dict[str, str]]:
+        """The sensors to arm before loading, and why the others of these can't be read."""
         armed, unsupported = [], {}
         for name in names:
             metric = self._registry.metrics[name]
             reason = metric.unsupported()
-            if reason is None:
-                armed.append(metric)
-            else:
+            if reason is not None:
                 unsupported[name] = reason
+            elif metric.per in ("start", "process"):
+                armed.append(metric)
         return armed, unsupported
 
     def _loaded(self) -> Runner:
@@ -170,8 +250,8 @@ def run_task(task: str, arguments: dict[str, Any]) -> Any:
     return msgspec.to_builtins(getattr(importlib.import_module(module), function)(**arguments))
 
 
-def serve(handle: str) -> None:
-    """Answer requests until the other side closes the connection."""
+def serve(handle: str, networked: str | None) -> None:
+    """Answer requests until the other side closes the connection. ``networked``: why this process has a network, if it has."""
     connection = channel.open_handle(handle)
     bench: Bench | None = None
     while True:
@@ -186,7 +266,7 @@ def serve(handle: str) -> None:
                 answer["ok"] = run_task(**request)
             elif operation == "open":
                 bench = Bench(**request)
-                answer["ok"] = {"pid": os.getpid()}
+                answer["ok"] = {"pid": os.getpid(), "networked": networked}
             else:
                 method: Callable[..., Any] = getattr(bench, operation)
                 answer["ok"] = method(**request)
@@ -198,6 +278,11 @@ def serve(handle: str) -> None:
             channel.send(connection, answer)
         except TypeError as error:  # a plugin's own type, numpy's numbers included; nothing was sent
             channel.send(connection, {"refused": "", "text": f"the answer can't be sent: {error}"})
+
+
+def _from(items: list[dict[str, NDArray[Any]]], first: int, count: int) -> list[dict[str, NDArray[Any]]]:
+    """``count`` items from the one at ``first`` on; after the last one comes the first again."""
+    return [items[(first + place) % len(items)] for place in range(count)]
 
 
 def _demand_finite(outputs: Mapping[str, NDArray[Any]], when: str) -> None:
@@ -224,7 +309,26 @@ def _prepare_process(parent: int) -> None:
             sys.exit(1)
 
 
+def _leave_network() -> str | None:
+    """Move this process into a network namespace of its own, which has no device that is up; why not, where the system forbids it.
+
+    network_namespaces(7); a user without privileges has to make a user namespace with it, and keeps its own number there: user_namespaces(7).
+    """
+    if sys.platform != "linux":
+        return f"{sys.platform} has no network namespaces"
+    new_user, new_network = 0x10000000, 0x40000000
+    library, user, group = ctypes.CDLL(None, use_errno=True), os.getuid(), os.getgid()
+    if library.unshare(new_network) == 0:
+        return None
+    if library.unshare(new_user | new_network) != 0:
+        return f"the system allows no network namespace ({os.strerror(ctypes.get_errno())})"
+    for name, text in (("uid_map", f"{user} {user} 1"), ("setgroups", "deny"), ("gid_map", f"{group} {group} 1")):
+        Path("/proc/self", name).write_text(text)
+    return None
+
+
 if __name__ == "__main__":
     _prepare_process(int(sys.argv[2]))
+    why = _leave_network() if "offline" in sys.argv[3:] else "it was not asked to have none"
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-        serve(sys.argv[1])
+        serve(sys.argv[1], why)

@@ -11,7 +11,7 @@ class ColdStart:
     """Seconds to load the variant and to finish its first call; the engine is already imported. One number a process."""
 
     name = "cold_start"
-    unit = "s"
+    units: Mapping[str, str] = {"cold_start": "s"}
     per = "start"
 
     def __init__(self) -> None:
@@ -25,7 +25,7 @@ class ColdStart:
         """Note the time."""
         self._begin = time.perf_counter_ns()
 
-    def read(self) -> Mapping[str, float]:
+    def read(self, calls: int) -> Mapping[str, float]:  # noqa: ARG002 - whatever their number
         """Seconds since :meth:`arm`."""
         return {"cold_start": (time.perf_counter_ns() - self._begin) * 1e-9}
 

@@ -11,7 +11,7 @@ class Latency:
     """Seconds of one call, by the monotonic clock with the finest resolution."""
 
     name = "latency"
-    unit = "s"
+    units: Mapping[str, str] = {"latency": "s"}
     per = "call"
 
     def __init__(self) -> None:
@@ -25,9 +25,9 @@ class Latency:
         """Note the time."""
         self._begin = time.perf_counter_ns()
 
-    def read(self) -> Mapping[str, float]:
-        """Seconds since :meth:`arm`."""
-        return {"latency": (time.perf_counter_ns() - self._begin) * 1e-9}
+    def read(self, calls: int) -> Mapping[str, float]:
+        """Seconds a call since :meth:`arm`."""
+        return {"latency": (time.perf_counter_ns() - self._begin) * 1e-9 / calls}
 
 
 @hookimpl

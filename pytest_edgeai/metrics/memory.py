@@ -18,7 +18,7 @@ class Memory:
     """
 
     name = "memory"
-    unit = "bytes"
+    units: Mapping[str, str] = {"footprint": "bytes", "peak": "bytes"}
     per = "process"
 
     def __init__(self) -> None:
@@ -39,7 +39,7 @@ class Memory:
         (_PROC / "clear_refs").write_text("5")
         self._before = _status("VmRSS")
 
-    def read(self) -> Mapping[str, float]:
+    def read(self, calls: int) -> Mapping[str, float]:  # noqa: ARG002 - whatever their number
         """``footprint`` and ``peak`` in bytes since :meth:`arm`."""
         peak = _status("VmHWM")
         return {"footprint": float(max(0, peak - self._before)), "peak": float(max(peak, self._earlier))}

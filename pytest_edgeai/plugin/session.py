@@ -10,8 +10,11 @@ import pytest
 from pytest_edgeai.plugin import options
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pytest_edgeai.errors import EdgeError
-    from pytest_edgeai.judge.quantities import Claim, Subject
+    from pytest_edgeai.judge.claims import Claim
+    from pytest_edgeai.judge.quantities import Subject
     from pytest_edgeai.pipeline import Declaration, Run, Study
     from pytest_edgeai.progress import Progress
     from pytest_edgeai.records import Figure, Outcome, Verdict
@@ -150,6 +153,11 @@ class _Listening:
 
     def __init__(self, study: "Study", session: EdgeSession) -> None:
         self._study, self._session = study, session
+
+    @property
+    def units(self) -> "Mapping[str, str]":
+        """As the study does."""
+        return self._study.units
 
     def decide(self, claim: "Claim") -> "Verdict":
         """As the study does."""

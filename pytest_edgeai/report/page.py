@@ -49,12 +49,16 @@ _COLUMNS = (
     ("latency.p50", "Latency p50"),
     ("latency.p95", "Latency p95"),
     ("speedup", "Speed-up"),
+    ("throughput", "Throughput"),
     ("memory.footprint", "Own memory"),
     ("memory.peak", "Peak memory"),
     ("cold_start", "Cold start"),
     ("accuracy", "Accuracy"),
 )
-"""Figures in the table of variants."""
+"""Figures in the table of variants, before those of metrics from plugins."""
+
+_LEFT_OUT = frozenset({"latency.p90", "latency.p99", "latency.jitter"})
+"""Figures that only ``results.json`` has: beside those above they tell little."""
 
 _TILES = (
     ("speedup", "Speed-up"),
@@ -72,7 +76,8 @@ def render(results: Results) -> str:
     style, script = (_source(environment, name) for name in ("style.css", "page.js"))
     library, library_hash = _plotly()
     series = _series(results)
-    views = [_model_view(results, model, number, series) for number, model in enumerate(results.models, 1)]
+    columns = _columns(results)
+    views = [_model_view(results, model, number, series, columns) for number, model in enumerate(results.models, 1)]
     drawn = {f"chart-{view.number}-{c.key}": c.data for view in views for c in view.charts if c.data}
     verdicts, hidden = _verdicts(results.gates)
     found = counts(results.gates)
@@ -90,7 +95,7 @@ def render(results: Results) -> str:
             for variant in model.variants
             if variant.state == "failed"
         ],
-        columns=_COLUMNS,
+        columns=columns,
         legend=[
             (framework, number % SERIES, SYMBOLS[number % len(SYMBOLS)])
             for framework, number in series.items()
@@ -223,7 +228,19 @@ class ModelView:
     rows: tuple[Row, ...]
 
 
-def _model_view(results: Results, model: ModelResult, number: int, series: dict[str, int]) -> ModelView:
+def _columns(results: Results) -> tuple[tuple[str, str], ...]:
+    """(quantity, title) of the table: the usual ones, then what else was measured, by its own name."""
+    variants = [variant for model in results.models for variant in model.variants]
+    usual = {name for name, _ in _COLUMNS} | _LEFT_OUT
+    others = sorted({name for variant in variants for name in variant.figures} - usual)
+    # Of a metric's percentiles and spread the median is enough here.
+    others = [name for name in others if name.rpartition(".")[2] not in ("p90", "p95", "p99", "jitter")]
+    return (*_COLUMNS, *((name, plain(name, 40)) for name in others))
+
+
+def _model_view(
+    results: Results, model: ModelResult, number: int, series: dict[str, int], columns: tuple[tuple[str, str], ...]
+) -> ModelView:
     advice = advise(results, model)
     best = fronts(model)
     return ModelView(
@@ -238,7 +255,7 @@ def _model_view(results: Results, model: ModelResult, number: int, series: dict[
                 _badge(model, variant),
                 series[variant.framework] % SERIES,
                 SYMBOLS[series[variant.framework] % len(SYMBOLS)],
-                _cells(variant),
+                tuple(_cell(figure(variant, name)) for name, _ in columns),
                 best.get(variant.name, ()),
             )
             for variant in model.variants
@@ -260,10 +277,6 @@ def _badge(model: ModelResult, variant: VariantResult) -> str:
     if model.choice is not None and model.choice.recipe == variant.name:
         return "choice" if model.choice.meets_limits else "nearest"
     return ""
-
-
-def _cells(variant: VariantResult) -> tuple[Cell, ...]:
-    return tuple(_cell(figure(variant, name)) for name, _ in _COLUMNS)
 
 
 def _cell(found: Figure | None) -> Cell:
@@ -443,7 +456,7 @@ def _limits(limits: Limits) -> list[tuple[str, str]]:
         ("Speed", f"at least {show(limits.speedup, 'x')} the baseline's"),
         ("Own memory", f"at most {100 * limits.memory:g} % of the baseline's"),
     ]
-    found += [("Package", f"at most {show(limits.package_bytes, 'bytes')}")] if limits.package_bytes else []
+    found += [("Package", f"at most {show(limits.package, 'bytes')}")] if limits.package else []
     found += [("Memory", f"at most {show(limits.memory_bytes, 'bytes')}")] if limits.memory_bytes else []
     found += [("Power", f"at most {show(limits.power_watts, 'W')}")] if limits.power_watts else []
     return found + ([("Network", "none while it runs")] if limits.offline else [])

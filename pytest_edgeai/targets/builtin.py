@@ -97,15 +97,15 @@ TARGETS: tuple[Target, ...] = (
     Target(
         name="cross",
         title="Any platform",
-        frameworks=("onnxruntime",),
+        frameworks=("onnxruntime", "openvino", "olive"),
         language_frameworks=("llamacpp",),
         specificity=1,
     ),
     Target(
         name="enterprise",
         title="Enterprise deployment",
-        frameworks=("olive", "onnxruntime"),
-        language_frameworks=("olive",),
+        frameworks=("olive", "openvino", "onnxruntime"),
+        language_frameworks=("olive", "openvino"),
         specificity=0,
     ),
     Target(
@@ -118,7 +118,7 @@ TARGETS: tuple[Target, ...] = (
         # The same maker's cores, GPU family and Metal.
         stand_in=Hardware(architectures=("arm64",), vendors=("apple",), systems=("darwin",)),
         specificity=33,
-        limits=Limits(package_bytes=50 * _MB, offline=True),
+        limits=Limits(package=50 * _MB, offline=True),
         remarks=(_NO_ONNX,),
     ),
     Target(
@@ -130,7 +130,7 @@ TARGETS: tuple[Target, ...] = (
         hardware=Hardware(architectures=("arm64", "armv7"), systems=("android",)),
         stand_in=Hardware(architectures=("arm64",), systems=("linux",)),  # the same instructions under the same kernel
         specificity=32,
-        limits=Limits(package_bytes=100 * _MB, offline=True),
+        limits=Limits(package=100 * _MB, offline=True),
         remarks=(_NO_ONNX_LLAMACPP,),
     ),
 )

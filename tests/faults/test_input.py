@@ -142,8 +142,8 @@ def pipe(path: Path, image: np.ndarray, labels: np.ndarray) -> None:
 
 INPUT = "the model's input 'image' takes float32 [batch, 1, 16, 16]"
 DATASETS: dict[Callable[[Path, np.ndarray, np.ndarray], None], str] = {
-    wrong_shape: f"The dataset {{path}}: {INPUT}, but an item of the array 'image' has the shape [1, 1, 8, 16].",
-    wrong_rank: f"The dataset {{path}}: {INPUT}, but an item of the array 'image' has the shape [1, 16, 16].",
+    wrong_shape: f"The dataset {{path}}: {INPUT}, but the array 'image' has the shape [20, 1, 8, 16]. Give ",
+    wrong_rank: f"The dataset {{path}}: {INPUT}, but the array 'image' has the shape [20, 16, 16]. Give ",
     wrong_dtype: f"The dataset {{path}}: {INPUT}, but the array 'image' is float64. Convert it with astype.",
     wrong_name: f"The dataset {{path}} has no array 'image', but {INPUT}. Its arrays: 'images'.",
     not_finite: "The dataset {path}: the array 'image' holds NaN or infinity.",
@@ -276,7 +276,7 @@ def test_a_dataset_without_items_to_judge_on_is_an_error_that_says_so(
 
 def test_figures_of_two_datasets_are_never_put_side_by_side(edge, tmp_path: Path) -> None:
     with np.load(edge.sample.dataset) as file:
-        np.savez(tmp_path / "other.npz", image=file["image"], labels=(file["labels"] + 1) % 4)
+        np.savez(tmp_path / "other.npz", image=file["image"], labels=(file["labels"] + 2) % 4)
     other = f"@pytest.mark.edge_model({str(edge.sample.model)!r}, dataset={str(tmp_path / 'other.npz')!r})"
     edge.write(
         "def test_one(edge_variant):\n    assert edge_variant.accuracy >= 0.5 * edge_variant.reference.accuracy\n\n"

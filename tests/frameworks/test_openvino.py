@@ -324,6 +324,29 @@ def test_inputs_are_read_again_in_every_call(fp32: Path) -> None:
     assert not np.array_equal(after, before)
 
 
+def test_a_large_array_is_looked_at_where_it_is_and_never_written_to(model: Path, fp32: Path) -> None:
+    runner = ENGINE.load(FP32, fp32, threads=1)
+    items = images(64)
+    large, copy = batch_of(items), batch_of(items)
+
+    answers = [runner(inputs)["logits"] for inputs in (large, items[0], large, items[1])]
+
+    np.testing.assert_array_equal(large["image"], copy["image"])
+    for answer, inputs in zip(answers, (large, items[0], large, items[1]), strict=True):
+        np.testing.assert_allclose(answer, reference(model, inputs)["logits"], rtol=1e-4, atol=1e-5)
+
+
+def test_an_array_that_may_not_be_written_to_is_read(fp32: Path) -> None:
+    runner = ENGINE.load(FP32, fp32, threads=1)
+    (item,) = images(1)
+    locked = item["image"].copy()
+    locked.setflags(write=False)
+
+    answer = runner({"image": locked})["logits"]
+
+    np.testing.assert_array_equal(answer, runner(item)["logits"])
+
+
 def test_weights_kept_outside_the_model_come_along(model: Path, tmp_path: Path) -> None:
     onnx.save(
         onnx.load(model), tmp_path / "apart.onnx", save_as_external_data=True, location="weights.bin", size_threshold=0
@@ -408,3 +431,15 @@ def test_a_shape_that_does_not_fit_is_an_error(fp32: Path) -> None:
 
     with pytest.raises(EdgeError, match="OpenVINO can't run the model on these inputs: "):
         runner({"image": np.zeros((1, 1, 16, 16), np.float32)})
+
+
+def test_after_a_shape_that_does_not_fit_the_next_call_is_right(model: Path, fp32: Path) -> None:
+    runner = ENGINE.load(FP32, fp32, threads=1)
+    first, second = images(2)
+    runner(first)
+    with pytest.raises(EdgeError):
+        runner({"image": np.zeros((1, 1, 16, 16), np.float32)})
+
+    answer = runner(second)["logits"]
+
+    np.testing.assert_allclose(answer, reference(model, second)["logits"], rtol=1e-4, atol=1e-5)

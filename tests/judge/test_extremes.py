@@ -82,4 +82,4 @@ def test_a_baseline_of_nothing_is_an_error():
     finding = extremes([10.0, 11.0], "<=", 0.5, [0.0, 20.0])
 
     assert finding.outcome is ERROR
-    assert finding.notes == ["the baseline's is 0 in some process: a ratio to it means nothing"]
+    assert finding.notes == ["the baseline's is 0 in one of its processes: a ratio to it means nothing"]

@@ -8,14 +8,20 @@ import math
 import numpy as np
 import pytest
 
-from pytest_edgeai.errors import Undecided
-from pytest_edgeai.judge.quantities import UNITS, Claim, Quantity, Subject
+from pytest_edgeai.errors import Undecided, UnsupportedError
+from pytest_edgeai.judge.claims import Claim
+from pytest_edgeai.judge.quantities import Quantity, Subject, units
 from pytest_edgeai.records import Figure, Outcome, Recipe, Verdict
+from pytest_edgeai.registry import find
 from pytest_edgeai.units import MB, ms
+
+UNITS = units(find().metrics.values())
 
 
 class Recording:
     """A Decider that notes what it is asked, and answers what it was told to."""
+
+    units = UNITS
 
     def __init__(self, outcome: Outcome = Outcome.PASS) -> None:
         self.outcome = outcome
@@ -66,7 +72,7 @@ def other(decider: Recording) -> Subject:
 
 
 def claim(quantity: str, operator: str, limit: float, over: str | None = None, of: str = "fast-int8") -> Claim:
-    return Claim(of, quantity, operator, limit, over)
+    return Claim(of, quantity, operator, limit, over, unit="ratio" if over else UNITS[quantity.partition("@")[0]])
 
 
 COMPARISONS = {
@@ -253,7 +259,7 @@ def test_any_real_number_is_a_limit_or_a_factor_on_either_side(limit, variant, d
         (lambda v: v.speedup * v.speedup, "unsupported operand"),
         (lambda v: v.speedup >= "2", "with a number of 'x' or with a quantity, not with str"),
         (lambda v: "8 ms" >= v.latency.p50, "with a number of 's' or with a quantity, not with str"),
-        (lambda v: v.speedup >= None, "not with NoneType"),
+        (lambda v: v.speedup >= [], "not with list"),
         (lambda v: v.speedup >= True, "not with bool"),
         (lambda v: v.speedup >= np.bool_(True), "not with bool"),
         (lambda v: v.speedup >= 2j, "not with complex"),
@@ -368,6 +374,62 @@ def test_an_unknown_quantity_of_a_group_is_told_with_those_that_there_are(group,
         _ = getattr(variant, group).p42
 
     assert str(error.value) == f"There is no quantity {group}.p42. There are: {known}."
+
+
+def test_a_limit_that_nobody_states_leaves_nothing_to_decide(variant, decider):
+    with pytest.raises(UnsupportedError, match=r"^fast-int8 size <= None: no limit is stated"):
+        _ = variant.size <= None
+
+    assert decider.claims == []
+
+
+def test_a_quantity_is_asked_at_a_setting_and_at_one_item_a_time_it_is_itself(variant):
+    names = [quantity.name for quantity in (
+        variant.throughput.at(requests=2, batch=8), variant.throughput.at(batch=1, requests=3), variant.throughput.at(batch=1),
+        variant.throughput.at(batch=8).at(batch=2),
+    )]  # fmt: skip
+
+    assert names == ["throughput@batch=8,requests=2", "throughput@requests=3", "throughput", "throughput@batch=2"]
+    assert variant.throughput.at(batch=8).unit == "items/s"
+
+
+@pytest.mark.parametrize(
+    ("ask", "words"),
+    [
+        (lambda v: v.throughput.at(width=8), "can't be asked at width. It can be asked at batch and requests."),
+        (lambda v: v.size.at(batch=8), "can't be asked at batch. It has no settings."),
+        (lambda v: v.throughput.at(batch=0), "batch must be a whole number of at least 1, not 0."),
+        (lambda v: v.throughput.at(batch=True), "batch must be a whole number of at least 1, not True."),
+    ],
+)
+def test_a_setting_that_makes_no_sense_is_a_type_error_that_says_what_does(ask, words, variant):
+    with pytest.raises(TypeError) as error:
+        ask(variant)
+
+    assert str(error.value).endswith(words)
+
+
+def test_running_without_a_network_is_a_verdict_and_not_a_number(variant, decider):
+    assert variant.offline
+
+    assert [str(claim) for claim in decider.claims] == ["fast-int8 runs without a network"]
+
+
+class Counting:
+    """A metric from elsewhere, of two numbers a call."""
+
+    name, units, per = "switches", {"voluntary": "", "forced": ""}, "call"
+
+
+def test_the_quantities_of_a_metric_from_elsewhere_are_reached_by_its_name(decider):
+    decider.units = units([Counting()])
+    variant = subject("fast-int8", decider)
+
+    assert variant.switches.forced.p95.name == "switches.forced.p95"
+    with pytest.raises(TypeError, match=r"^switches.forced is several quantities. Write switches.forced.p50 or"):
+        _ = variant.switches.forced >= 3
+    with pytest.raises(AttributeError, match=r"^No quantity named 'switch'. Did you mean 'switches'"):
+        _ = variant.switch
 
 
 def test_every_quantity_with_a_unit_is_reached_by_its_name(variant):

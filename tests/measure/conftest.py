@@ -86,5 +86,5 @@ def setup(sample: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory) -> 
     """What benches of the fake engine share: its plugin module, and sixteen items."""
     with np.load(sample.dataset) as file:
         inputs = tmp_path_factory.mktemp("items") / "timed.npz"
-        arrays.write(inputs, {"image": file["image"][:16]})
+        arrays.write(inputs, {"image": file["image"][:16, np.newaxis]})
     return Setup(modules=registry.find(["fake_engine"]).modules, threads=2, inputs=inputs)

@@ -174,14 +174,15 @@ from pytest_edgeai import hookimpl
 
 class Odd:
     name = "odd"
-    unit = "W"
+    units = {"odd": "W"}
     per = "call"
     def unsupported(self): return None
     def arm(self): pass
-    def read(self): return {"odd": np.float32(1.5)}
+    def read(self, calls): return {"odd": np.float32(1.5)}
 
 class Absent(Odd):
     name = "absent"
+    units = {"absent": "W"}
     per = "process"
     def unsupported(self): return "There is no such sensor here."
 

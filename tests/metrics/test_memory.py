@@ -25,7 +25,7 @@ spike = b"x" * (200 * MB)  # as an import does that unpacks something
 del spike
 memory.arm()
 {body}
-print(json.dumps(memory.read()))
+print(json.dumps(memory.read(1)))
 """
 
 
@@ -89,4 +89,8 @@ def test_it_is_a_metric_that_is_read_once_a_process() -> None:
     metric = Memory()
 
     assert isinstance(metric, Metric)
-    assert (metric.name, metric.unit, metric.per) == ("memory", "bytes", "process")
+    assert (metric.name, metric.units, metric.per) == (
+        "memory",
+        {"footprint": "bytes", "peak": "bytes"},
+        "process",
+    )

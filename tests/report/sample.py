@@ -270,7 +270,7 @@ def empty() -> Results:
             title="Intel processors",
             frameworks=("openvino", "onnxruntime", "olive"),
             hardware=Hardware(vendors=("intel",)),
-            limits=Limits(package_bytes=50_000_000),
+            limits=Limits(package=50_000_000),
         ),
         device=Device(
             name="intel-xeon-2c",

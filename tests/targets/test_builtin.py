@@ -18,8 +18,8 @@ ORDERS = {
     "arm-mobile": (("llamacpp", "openvino", "onnxruntime"), ("llamacpp", "openvino")),
     "embedded-arm": (("llamacpp", "openvino", "onnxruntime"), ("llamacpp", "openvino")),
     "edge-tpu": (("openvino", "olive"), ()),
-    "cross": (("onnxruntime",), ("llamacpp",)),
-    "enterprise": (("olive", "onnxruntime"), ("olive",)),
+    "cross": (("onnxruntime", "openvino", "olive"), ("llamacpp",)),
+    "enterprise": (("olive", "openvino", "onnxruntime"), ("olive", "openvino")),
     "ios": (("mlx", "llamacpp", "onnxruntime"), ("mlx", "llamacpp")),
     "android": (("llamacpp", "openvino", "onnxruntime"), ("llamacpp", "openvino")),
 }
@@ -33,8 +33,8 @@ LIMITS = {
     "edge-tpu": Limits(offline=True),
     "cross": Limits(),
     "enterprise": Limits(),
-    "ios": Limits(package_bytes=50_000_000, offline=True),
-    "android": Limits(package_bytes=100_000_000, offline=True),
+    "ios": Limits(package=50_000_000, offline=True),
+    "android": Limits(package=100_000_000, offline=True),
 }
 
 
@@ -70,10 +70,11 @@ def test_the_common_limits_are_accuracy_speed_and_memory() -> None:
         assert (target.limits.memory_bytes, target.limits.power_watts) == (None, None)
 
 
-def test_onnx_runtime_comes_last_on_all_but_the_edge_tpu_unless_it_is_alone() -> None:
-    without = {target.name for target in builtin.TARGETS if target.frameworks[-1] != "onnxruntime"}
+def test_onnx_runtime_comes_last_on_all_but_the_edge_tpu_and_first_on_any_platform() -> None:
+    elsewhere = {target.name for target in builtin.TARGETS if target.frameworks[-1] != "onnxruntime"}
 
-    assert without == {"edge-tpu"}
+    assert elsewhere == {"edge-tpu", "cross"}
+    assert named("cross").frameworks[0] == "onnxruntime"
 
 
 def test_no_order_names_a_framework_twice() -> None:

@@ -1,0 +1,48 @@
+"""Tables: what was found, as Markdown, with the machine, the date and the versions that it was found with."""
+
+import datetime as dt
+import importlib.metadata
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pytest_edgeai import device
+
+MARK = "<!-- What follows is written by `make bench`. -->"
+VERSIONS = ("pytest-edgeai", "pytest", "numpy", "onnxruntime", "openvino", "msgspec")
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows of text under a heading."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    note: str
+    """What was done, in a sentence or two."""
+
+    def __str__(self) -> str:
+        lines = [self.columns, ["---"] * len(self.columns), *self.rows]
+        body = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+        return f"### {self.title}\n\n{self.note}\n\n{body}\n"
+
+
+def circumstances() -> str:
+    """One line: when, on what, with what."""
+    here = device.detect()
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in VERSIONS)
+    load = f"; load average {os.getloadavg()[0]:.1f} at the end" if hasattr(os, "getloadavg") else ""
+    day = dt.datetime.now(dt.UTC).date()
+    return f"{day}, {here.cpu} ({here.cores} cores), {platform.system()} {platform.machine()}, Python {platform.python_version()}, {versions}{load}."
+
+
+def publish(page: Path, tables: Sequence[Table]) -> None:
+    """Put the tables below the mark in the page, in place of what is there. Raises ValueError when the page has no mark."""
+    above, mark, _ = page.read_text(encoding="utf-8").partition(MARK)
+    if not mark:
+        raise ValueError(f"{page} has no line {MARK!r}.")
+    body = "\n".join(str(table) for table in tables)
+    page.write_text(f"{above}{MARK}\n\n{circumstances()}\n\n{body}", encoding="utf-8")

@@ -1,0 +1,458 @@
+"""The console command ``edgeai``: what is not a test. It shows what the plugin would see, decide and try, and builds nothing of yours."""
+
+import argparse
+import itertools
+import os
+import shlex
+import shutil
+import sys
+import tempfile
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final, NoReturn, TextIO
+
+from pytest_edgeai.errors import EdgeError, UsageError, unknown
+
+SCHEMA: Final = 1
+"""Version of what ``assess --json`` and ``recommend --json`` print."""
+WIDEST: Final = 120
+"""Columns; longer lines are hard to read, however wide the terminal is."""
+_COLORS: Final = {
+    "works": 32,
+    "ok": 32,
+    "fails": 31,
+    "problem": 31,
+    "note": 33,
+    "absent": 33,
+    "refuse": 33,
+    "build": 32,
+}
+"""First words of a row -> ANSI colour, on a terminal that has colours."""
+
+_CHECKED: Final = ("governor", "virtualisation", "power", "thermal_sensors", "rapl", "isa")
+"""Facts of the device that the doctor has a check for."""
+
+Row = tuple[str, str]
+"""A label and a text that is wrapped beside it; without a text, a heading; without both, an empty line."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; the exit status. 0: done; 1: a framework that is installed does not work; 2: it can't be done, as stderr says."""
+    words = sys.argv[1:] if argv is None else list(argv)
+    parser = _parser()
+    try:
+        if words and not words[0].startswith("-") and words[0] not in COMMANDS:
+            raise UsageError(unknown("command", words[0], COMMANDS))
+        arguments = parser.parse_args(words)
+        if arguments.run is None:
+            parser.print_help()
+            return 0
+        status = int(arguments.run(arguments))
+        sys.stdout.flush()  # here, where a reader that has gone can be dealt with
+    except EdgeError as error:
+        _say(str(error))
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # `edgeai ... | head`: nobody reads on
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return status
+
+
+# Options ---------------------------------------------------------------------------------------------------------------------
+
+
+COMMANDS: Final = ("doctor", "assess", "recommend")
+
+
+class _Parser(argparse.ArgumentParser):
+    """Its errors are ours: one sentence."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message[:1].upper()}{message[1:]}. See `{self.prog} --help`.")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="edgeai", description="Look at this device, at a model, and at what would be made of it.")
+    parser.add_argument("--version", action="version", version=f"pytest-edgeai {_version()}")
+    parser.set_defaults(run=None)
+    commands = parser.add_subparsers(metavar="COMMAND", parser_class=_Parser)
+    output = _Parser(add_help=False)
+    output.add_argument("--json", action="store_true", help="print one JSON document instead of text")
+    here = _Parser(add_help=False)
+    here.add_argument(
+        "--plugin", action="append", default=[], metavar="MODULE", help="a plugin module, as a conftest would name it"
+    )
+    here.add_argument(
+        "--cache", type=_path, metavar="DIR", help="folder that keeps variants (default: the user's cache folder)"
+    )
+
+    doctor = commands.add_parser(
+        "doctor",
+        parents=[output, here],
+        help="this device, which frameworks really run on it, and what mends the others",
+    )
+    doctor.add_argument("--target", default="auto", metavar="NAME", help="whose recipes are tried (default: auto)")
+    doctor.add_argument(
+        "--timeout", type=_seconds, default=120.0, metavar="SECONDS", help="for one probe (default: 120)"
+    )
+    doctor.set_defaults(run=_doctor)
+
+    assess = commands.add_parser("assess", parents=[output], help="what is known of a model before it is optimized")
+    assess.add_argument("model", metavar="MODEL", help="an .onnx file")
+    assess.set_defaults(run=_assess)
+
+    recommend = commands.add_parser(
+        "recommend",
+        parents=[output, here],
+        help="frameworks in order of preference, what would be built and why, and what is refused and why",
+    )
+    recommend.add_argument("model", metavar="MODEL", help="an .onnx file")
+    recommend.add_argument(
+        "--target", default="auto", metavar="NAME", help="hardware that is deployed to (default: auto)"
+    )
+    recommend.add_argument(
+        "--dataset", type=Path, metavar="FILE", help="items to calibrate with and to score, an .npz file"
+    )
+    recommend.add_argument(
+        "--prefer-route", default="target", metavar="ROUTE", help="rapid or production (default: target)"
+    )
+    recommend.add_argument(
+        "--require", metavar="NAMES", help="requirements, separated by commas: cross-platform, mobile, real-time, ..."
+    )
+    recommend.add_argument("--stand-in", action="store_true", help="let this device stand in for the target's")
+    recommend.set_defaults(run=_recommend)
+    return parser
+
+
+def _path(text: str) -> str:
+    return str(Path(text).absolute())
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0
+    if not 0 < seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number of seconds")
+    return seconds
+
+
+# Commands --------------------------------------------------------------------------------------------------------------------
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from pytest_edgeai import build, device, registry
+    from pytest_edgeai.doctor import checkup
+    from pytest_edgeai.measure.process import run_task
+
+    here, found = device.detect(), registry.find(_importable(arguments.plugin))
+    auto = arguments.target == "auto"
+    target = device.most_specific(here, found.targets.values()) if auto else found.target(arguments.target)
+    cache = build.cache_root(arguments.cache)
+    progress = _say if sys.stderr.isatty() else _keep_quiet
+    seen = checkup.check_up(found, here, target, cache, run_task, _say, progress, arguments.timeout)
+    _print(seen, arguments, _doctor_rows)
+    return 0 if seen.works else 1
+
+
+def _assess(arguments: argparse.Namespace) -> int:
+    from pytest_edgeai import assess
+    from pytest_edgeai.measure.process import run_task
+    from pytest_edgeai.strategy import modalities
+
+    model = assess.digest_model(Path(arguments.model))
+    found = assess.assess(model, run_task)
+    told = {"schema": SCHEMA, "tool": _version(), "model": model, "assessment": found, "modalities": modalities(found)}
+    _print(told, arguments, lambda told: _assess_rows(Path(arguments.model).name, told))
+    return 0
+
+
+def _recommend(arguments: argparse.Namespace) -> int:
+    from pytest_edgeai import guidance, registry
+    from pytest_edgeai.pipeline import Declaration, Run
+    from pytest_edgeai.progress import Progress
+    from pytest_edgeai.settings import Settings
+
+    if arguments.prefer_route not in guidance.ROUTES:
+        raise UsageError(unknown("route", arguments.prefer_route, guidance.ROUTES))
+    settings = Settings(
+        target=arguments.target,
+        prefer_route=arguments.prefer_route,
+        require=arguments.require,
+        stand_in=arguments.stand_in,
+        cache=arguments.cache,
+    )
+    with tempfile.TemporaryDirectory(prefix="pytest-edgeai-") as folder:
+        run = Run(settings, _importable(arguments.plugin), Path(folder), "edgeai", Progress(_say))
+        study = run.study(Declaration(Path(arguments.model), arguments.dataset, settings.score))
+        plan = study.plan
+        advice = {
+            "schema": SCHEMA,
+            "tool": _version(),
+            "plan": plan,
+            "target": run.target,
+            "device": run.device,
+            "standing": run.standing,
+            "assessment": study.assessment,
+            "frameworks": {
+                preference.framework: _presence(run.registry, preference.framework, registry.versions)
+                for preference in plan.preferences
+            },
+            "not_measured": run.why_not_measured(),
+            "next": _next(arguments, run.target.name, bool(plan.offers)),
+        }
+    _print(advice, arguments, lambda advice: _recommend_rows(advice, run.here))
+    return 0
+
+
+def _importable(plugins: list[str]) -> list[str]:
+    """Their names; found from the working folder, too, as they are by a conftest that lies in it."""
+    if plugins and "" not in sys.path and str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    return plugins
+
+
+def _presence(found: Any, name: str, versions: Callable[[Any], dict[str, str] | None]) -> str:
+    if name not in found.frameworks:
+        return "no plugin brings it here"
+    there = versions(found.frameworks[name])
+    if there is None:
+        return f"not installed: pip install {' '.join(found.frameworks[name].distributions)}"
+    return ", ".join(f"{distribution} {version}" for distribution, version in there.items())
+
+
+def _next(arguments: argparse.Namespace, target: str, something: bool) -> list[str]:
+    if not something:
+        return ["edgeai doctor", "edgeai recommend " + shlex.quote(arguments.model) + " --target cross"]
+    words = ["pytest", "--pyargs", "pytest_edgeai.suites", f"--edge-model={arguments.model}", f"--edge-target={target}"]
+    words.append(f"--edge-dataset={arguments.dataset}" if arguments.dataset else "--edge-dataset=ITEMS.npz")
+    words += [f"--edge-prefer-route={arguments.prefer_route}"] if arguments.prefer_route != "target" else []
+    words += [f"--edge-require={arguments.require}"] if arguments.require else []
+    words += ["--edge-stand-in"] if arguments.stand_in else []
+    return [shlex.join(words)]
+
+
+# Texts -----------------------------------------------------------------------------------------------------------------------
+
+
+def _doctor_rows(seen: Any) -> Iterator[Row]:
+    from pytest_edgeai.units import show
+
+    here = seen.device
+    yield "This device", ""
+    yield here.name, f"{here.cpu or 'CPU of no name'}, {here.system} {here.architecture}"
+    yield "cores", f"{here.cores} usable; {show(here.memory_bytes, 'bytes')} of memory"
+    yield "instructions", ", ".join(here.features) or "none that is known"
+    yield "accelerators", ", ".join(here.accelerators) or "none beside the CPU"
+    for name, fact in here.environment.items():
+        if name not in _CHECKED:
+            yield name.replace("_", " "), fact
+    for standing, label in (("native", "is of"), ("stand-in", "may stand in for")):
+        names = [name for name, what in seen.standings.items() if what == standing]
+        yield (
+            label,
+            f"{', '.join(names) or 'none'}{' (with --edge-stand-in)' if names and standing == 'stand-in' else ''}",
+        )
+    yield "", ""
+    yield "Frameworks", ""
+    for engine in seen.engines:
+        yield engine.state, _engine(engine)
+        yield from _mended(engine.mend)
+        for trial in engine.trials:
+            yield "", f"{trial.recipe.removeprefix(engine.name + '-')} {_trial(trial)}"
+            yield from _mended(trial.mend)
+        if engine.state == "works" and not engine.trials:
+            yield "", "it has no recipe for ONNX models, so nothing was run"
+    yield "", ""
+    yield "What measuring depends on", ""
+    for check in seen.checks:
+        yield check.state, f"{check.name}: {check.text}"
+        yield from _mended(check.mend)
+
+
+def _engine(engine: Any) -> str:
+    versions = ", ".join(f"{name} {version}" for name, version in engine.versions.items())
+    listed = f"lists {', '.join(device.name for device in engine.devices)}" if engine.devices else ""
+    told = "; ".join(part for part in (versions, listed, engine.problem) if part)
+    return told if versions.startswith(f"{engine.name} ") else f"{engine.name}: {told}"
+
+
+def _trial(trial: Any) -> str:
+    from pytest_edgeai.units import show
+
+    if trial.state == "works":
+        used = [trial.placement[name] for name in ("device", "precision") if name in trial.placement]
+        return f"works, {100 * trial.error:.2g} % off, in {show(trial.seconds, 's')}" + (
+            f" ({', '.join(used)})" if used else ""
+        )
+    return f"is refused: {trial.problem}" if trial.state == "refused" else f"fails: {trial.problem}"
+
+
+def _mended(text: str) -> Iterator[Row]:
+    if text:
+        yield "", f"mend: {text}"
+
+
+def _assess_rows(name: str, told: dict[str, Any]) -> Iterator[Row]:
+    from pytest_edgeai.units import show
+
+    found = told["assessment"]
+    yield name, ""
+    yield "size", f"{show(found.bytes, 'bytes')}, SHA-256 {found.digest[:16]}..."
+    yield "parameters", f"{_count(found.parameters)} ({', '.join(found.weight_dtypes) or 'no weights'})"
+    yield (
+        "work",
+        f"{_count(found.macs)} multiply-accumulates a call" if found.macs is not None else "not known from its shapes",
+    )
+    made = f", made by {found.producer}" if found.producer else ""
+    yield "architecture", f"{found.architecture}, opset {found.opset}{made}"
+    yield "modalities", ", ".join(told["modalities"])
+    yield "operators", ", ".join(f"{count} {name}" for name, count in found.ops.items())
+    for label, specs in (("inputs", found.inputs), ("outputs", found.outputs)):
+        for spec in specs:
+            yield label, f"{spec.name}: {spec.dtype} [{', '.join(map(str, spec.shape))}]"
+            label = ""  # noqa: PLW2901 - said once
+    yield "dynamic axes", ", ".join(found.dynamic_axes) or "none"
+    yield "", ""
+    yield "Precisions", ""
+    for precision, verdict in found.precisions.items():
+        yield precision, f"{'yes' if verdict.possible else 'no'}: {verdict.reason}"
+
+
+def _recommend_rows(advice: dict[str, Any], here: str) -> Iterator[Row]:
+    plan, target = advice["plan"], advice["target"]
+    yield f"{plan.model} for {target.name} ({target.title})", ""
+    yield "device", f"{here}: {advice['device'].cpu}"
+    for remark in target.remarks:
+        yield "remark", remark
+    if advice["not_measured"]:
+        yield "note", f"only accuracy and size can be decided here: {advice['not_measured']}"
+    yield "", ""
+    yield "Frameworks, in order of preference", ""
+    fit = [preference for preference in plan.preferences if not preference.unfit]
+    for place, preference in enumerate(fit, 1):
+        yield str(place), f"{preference.framework} ({advice['frameworks'][preference.framework]})"
+        for citation in preference.citations:
+            yield "", f"{citation.rule}; because {citation.fact} [{citation.source}]"
+    for preference in plan.preferences:
+        if preference.unfit:
+            yield "-", f"{preference.framework}: {preference.unfit}"
+    yield "", ""
+    yield "Plan", ""
+    yield "baseline", f"{plan.baseline.name}: the unoptimized model"
+    for offer in plan.offers:
+        yield "build", f"{offer.recipe.name}: {offer.reason}"
+    if not plan.offers:
+        yield "build", "nothing: every recipe is refused, so gates on variants are UNSUPPORTED"
+    for refusal in plan.refusals:
+        yield "refuse", f"{refusal.recipe}: {refusal.reason}"
+    yield "", ""
+    yield f"Limits of {target.name}", ""
+    yield from _limits(target.limits)
+    yield "", ""
+    yield "Next", ""
+    for command in advice["next"]:
+        yield "$", command
+
+
+def _limits(limits: Any) -> Iterator[Row]:
+    from pytest_edgeai.units import show
+
+    yield "accuracy", f"at least {show(limits.accuracy_kept, 'proportion')} of the reference's"
+    yield "speed", f"at least {show(limits.speedup, 'x')} the baseline's"
+    yield "memory", f"at most {show(limits.memory, 'proportion')} of the baseline's own"
+    rows = {
+        "package": (limits.package_bytes, "bytes"),
+        "peak memory": (limits.memory_bytes, "bytes"),
+        "power": (limits.power_watts, "W"),
+    }
+    for label, (value, unit) in rows.items():
+        if value is not None:
+            yield label, f"at most {show(value, unit)}"
+    yield "network", "none when it runs" if limits.offline else "no limit"
+
+
+def _count(number: int) -> str:
+    from pytest_edgeai.units import show
+
+    for size, sign in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= size:
+            return f"{show(number / size, 'ratio')} {sign}"
+    return str(number)
+
+
+# Printing --------------------------------------------------------------------------------------------------------------------
+
+
+def _print(found: Any, arguments: argparse.Namespace, rows: Callable[[Any], Iterable[Row]]) -> None:
+    if arguments.json:
+        import json
+
+        import msgspec
+
+        print(json.dumps(msgspec.to_builtins(found), indent=2))  # noqa: T201 - a command's output
+        return
+    width = min(shutil.get_terminal_size((80, 24)).columns, WIDEST)
+    colored = sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+    for line in _laid_out(list(rows(found)), width, colored):
+        print(_safe(line, sys.stdout))  # noqa: T201 - a command's output
+
+
+def _laid_out(rows: list[Row], width: int, colored: bool) -> Iterator[str]:
+    from pytest_edgeai.report.text import plain
+
+    space = 0
+    for place, (label, text) in enumerate(rows):
+        if not text:
+            yield f"\033[1m{plain(label)}\033[0m" if colored and label else plain(label)
+            section = itertools.takewhile(lambda row: row[1], rows[place + 1 :])
+            space = max((len(plain(row[0])) for row in section), default=0)
+            continue
+        indent = " " * (space + 4)
+        start = f"  {plain(label).ljust(space)}  "
+        if label == "$":  # a command to copy
+            yield start + plain(text)
+            continue
+        color = _COLORS.get(label) if colored else None
+        lines = textwrap.wrap(plain(text), max(width - len(indent), 20), break_on_hyphens=False, break_long_words=False)
+        yield (f"  \033[{color}m{label.ljust(space)}\033[0m  " if color else start) + lines[0]
+        yield from (indent + line for line in lines[1:])
+
+
+def _say(text: str) -> None:
+    from pytest_edgeai.report.text import plain
+
+    for line in f"edgeai: {text}".splitlines():
+        print(_safe(plain(line), sys.stderr), file=sys.stderr)  # noqa: T201 - a command's output
+
+
+def _keep_quiet(text: str) -> None:
+    """Nobody watches."""
+
+
+def _safe(line: str, stream: TextIO) -> str:
+    from pytest_edgeai.report.text import ascii_of
+
+    return line if _encodable(line, stream) else ascii_of(line)
+
+
+def _encodable(text: str, stream: TextIO) -> bool:
+    try:
+        text.encode(stream.encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
+
+
+def _version() -> str:
+    import importlib.metadata
+
+    return importlib.metadata.version("pytest-edgeai")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,201 @@
+"""Engines: each framework that is known here, tried in workers with a tiny model of known outputs."""
+
+import importlib.metadata
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from pytest_edgeai import assess as assessing
+from pytest_edgeai import registry
+from pytest_edgeai.doctor import probe
+from pytest_edgeai.doctor.remedies import mend
+from pytest_edgeai.errors import EdgeError, WorkerError
+from pytest_edgeai.protocols import Framework, Task
+from pytest_edgeai.records import Assessment, Device, EngineDevice, Recipe, Record, Target
+from pytest_edgeai.registry import Registry
+
+
+class RecipeTrial(Record, frozen=True, kw_only=True):
+    """What came of one recipe on the tiny model."""
+
+    recipe: str
+    state: Literal["works", "fails", "refused"]
+    error: float | None = None
+    """Of the outputs: root mean square of the differences, as a share of the outputs' own."""
+    seconds: float | None = None
+    """To build, load and run it 16 times; without starting the worker."""
+    placement: dict[str, str] = {}  # noqa: RUF012 - msgspec makes a new one for each
+    problem: str = ""
+    mend: str = ""
+
+
+class Engine(Record, frozen=True, kw_only=True):
+    """One framework that is known here."""
+
+    name: str
+    state: Literal["works", "fails", "absent"]
+    """``works``: everything that was tried works; ``absent``: not installed."""
+    versions: dict[str, str] = {}  # noqa: RUF012
+    devices: tuple[EngineDevice, ...] = ()
+    """That it lists itself."""
+    trials: tuple[RecipeTrial, ...] = ()
+    problem: str = ""
+    mend: str = ""
+
+
+def examine(
+    found: Registry, device: Device, target: Target, task: Task, say: Callable[[str], None], timeout: float
+) -> Iterator[Engine]:
+    """One framework after the other, in the registry's order."""
+    with tempfile.TemporaryDirectory(prefix="pytest-edgeai-") as folder:
+        assessment: Assessment | str | None = None
+        for framework in found.frameworks.values():
+            versions = registry.versions(framework)
+            if versions is None:
+                lacking = _lacking(framework)
+                yield Engine(
+                    name=framework.name,
+                    state="absent",
+                    problem=f"{' and '.join(lacking)} {'is' if len(lacking) == 1 else 'are'} not installed",
+                    mend=f"pip install {' '.join(lacking)}",
+                )
+                continue
+            say(f"probing {framework.name}")
+            if assessment is None:
+                assessment = _tiny(folder, task, timeout)
+            patient = _Patient(framework, versions, found.modules, device, task, timeout)
+            yield patient.examined(target, assessment, folder)
+
+
+class _Patient:
+    """One installed framework; whatever it does, it is told in one line and the next one's turn comes."""
+
+    def __init__(
+        self,
+        framework: Framework,
+        versions: dict[str, str],
+        modules: Sequence[str],
+        device: Device,
+        task: Task,
+        timeout: float,
+    ) -> None:
+        self._framework, self._versions, self._modules = framework, versions, list(modules)
+        self._device, self._task, self._timeout = device, task, timeout
+
+    def examined(self, target: Target, assessment: Assessment | str, folder: str) -> Engine:
+        name = self._framework.name
+        engine = Engine(name=name, state="works", versions=self._versions)
+        try:
+            listed = self._ask("probe-devices", framework=name)
+            own = tuple(msgspec.convert(one, EngineDevice) for one in listed)
+        except (EdgeError, msgspec.ValidationError) as error:
+            return self._failed(engine, f"it can't list its devices: {_told(error)}")
+        engine = msgspec.structs.replace(engine, devices=own)
+        here = msgspec.structs.replace(self._device, engines={name: own})
+        try:
+            recipes = _to_try(self._framework, target)
+            if recipes and isinstance(assessment, str):
+                return self._failed(engine, f"it can't be tried: {assessment}")
+            trials = [] if isinstance(assessment, str) else [*self._trials(recipes, assessment, here, folder)]
+        except Exception as error:  # noqa: BLE001 - a plugin's own code, called in this process
+            return self._failed(engine, f"its plugin failed: {type(error).__name__}: {' '.join(str(error).split())}")
+        if wanted := outside(self._versions):
+            told = f"the versions that were tried are {' and '.join(wanted)}"
+            how = f"pip install {' '.join(repr(one) for one in wanted)}"
+            engine = msgspec.structs.replace(engine, problem=told, mend=how)
+        state: Literal["works", "fails"] = "fails" if any(trial.state == "fails" for trial in trials) else "works"
+        return msgspec.structs.replace(engine, state=state, trials=tuple(trials))
+
+    def _trials(
+        self, recipes: Iterable[Recipe], assessment: Assessment, here: Device, folder: str
+    ) -> Iterator[RecipeTrial]:
+        """The first recipe of every precision that is not refused; the refusals of precisions that have none."""
+        tried: set[str] = set()
+        refused: dict[str, RecipeTrial] = {}
+        for recipe in recipes:
+            if recipe.precision in tried:
+                continue
+            refusal = self._framework.refusal(recipe, assessment, here)
+            if refusal is not None:
+                trial = RecipeTrial(recipe=recipe.name, state="refused", problem=refusal)
+                refused.setdefault(recipe.precision, trial)
+                continue
+            tried.add(recipe.precision)
+            yield self._tried(recipe, folder)
+        yield from (trial for precision, trial in refused.items() if precision not in tried)
+
+    def _tried(self, recipe: Recipe, folder: str) -> RecipeTrial:
+        try:
+            answer = self._ask("probe", recipe=msgspec.to_builtins(recipe), folder=folder)
+            trial = msgspec.convert(answer, probe.Trial)
+        except (EdgeError, msgspec.ValidationError) as error:
+            problem = _told(error)
+            return RecipeTrial(recipe=recipe.name, state="fails", problem=problem, mend=self._mend(problem))
+        return RecipeTrial(
+            recipe=recipe.name,
+            state="works",
+            error=trial.error,
+            seconds=trial.seconds,
+            placement=trial.placement,
+        )
+
+    def _ask(self, task: str, **arguments: object) -> Any:
+        return self._task(
+            task, {"modules": self._modules, **arguments}, subject=self._framework.name, timeout=self._timeout
+        )
+
+    def _failed(self, engine: Engine, problem: str) -> Engine:
+        return msgspec.structs.replace(engine, state="fails", problem=problem, mend=self._mend(problem))
+
+    def _mend(self, problem: str) -> str:
+        return mend(problem, self._device, self._framework.distributions)
+
+
+def outside(versions: Mapping[str, str]) -> list[str]:
+    """What this package's extras ask for where an installed version is another: ``openvino>=2025.2``."""
+    from packaging.requirements import Requirement
+
+    asked = [Requirement(text) for text in importlib.metadata.requires("pytest-edgeai") or ()]
+    unmet = (
+        f"{one.name}{one.specifier}"
+        for one in asked
+        if one.name in versions and not one.specifier.contains(versions[one.name], prereleases=True)
+    )
+    return list(dict.fromkeys(unmet))
+
+
+def _tiny(folder: str, task: Task, timeout: float) -> Assessment | str:
+    """The assessment of the tiny model, made in ``folder``; or why there is none."""
+    try:
+        task("probe-model", {"folder": folder}, subject="the tiny model", timeout=timeout)
+        return assessing.assess(assessing.digest_model(Path(folder) / probe.MODEL), task)
+    except EdgeError as error:
+        return f"the tiny model can't be made ({_told(error)})"
+
+
+def _to_try(framework: Framework, target: Target) -> list[Recipe]:
+    baseline = framework.baseline("onnx")
+    catalogue = framework.catalogue(target, "onnx")
+    # What needs no calibration first: it is the simplest, and tells an engine's ills apart from its quantizer's.
+    return [*([baseline] if baseline else []), *sorted(catalogue, key=lambda recipe: recipe.calibrated)]
+
+
+def _lacking(framework: Framework) -> list[str]:
+    def installed(name: str) -> bool:
+        try:
+            importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            return False
+        return True
+
+    return [name for name in framework.distributions if not installed(name)]
+
+
+def _told(error: Exception) -> str:
+    """The cause in one line."""
+    text = error.cause if isinstance(error, WorkerError) else str(error)
+    line = " ".join(text.split())
+    return line if len(line) <= 400 else f"{line[:400]}..."

@@ -1,0 +1,83 @@
+"""Claims: what a gate asserts, and the one form in which all phrasings of a question are decided."""
+
+import dataclasses
+from typing import Any
+
+import msgspec
+
+from pytest_edgeai.records import Outcome, Verdict
+from pytest_edgeai.units import show
+
+MIRRORED = {">=": "<=", "<=": ">=", ">": "<", "<": ">"}
+"""The same claim seen from the other side."""
+_OPPOSITE = {">=": "<=", ">": "<=", "<=": ">=", "<": ">="}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Claim:
+    """``subject quantity [/ other's quantity] operator limit``, with the limit in the quantity's own unit (a ratio where there is another)."""
+
+    subject: str
+    quantity: str
+    operator: str
+    limit: float
+    other: str | None = None
+    """The subject whose same quantity is divided by."""
+    fresh: bool = False
+    """Decide on evidence that the choice of this subject has not seen."""
+    rigor: str = "quick"
+    unit: str = "ratio"
+    """Of the limit."""
+
+    @property
+    def family(self) -> str:
+        """What the quantity is a part or a setting of: ``latency`` of ``latency.p95``, ``throughput`` of ``throughput@batch=8``."""
+        return self.quantity.partition("@")[0].partition(".")[0]
+
+    def __str__(self) -> str:
+        if self.quantity == "offline":
+            return f"{self.subject} runs without a network"
+        limit = show(self.limit, self.unit) if self.unit != "x" else f"{self.limit:g}"
+        if self.other is None:
+            return f"{self.subject} {self.quantity} {self.operator} {limit}"
+        return f"{self.subject} {self.quantity} {self.operator} {limit} * {self.other} {self.quantity}"
+
+
+def canonical(claim: Claim, baseline: str) -> tuple[Claim, bool]:
+    """The one claim that is decided for all phrasings of a question, and whether its verdict must be turned round.
+
+    So no phrasing buys a second draw. Accuracy and what is one number a process can be equal to a limit, or have error rates that depend
+    on the side: there only ``<`` and ``>`` are turned, into the opposites of ``>=`` and ``<=``. What is known exactly is left alone.
+    """
+    if claim.family != "accuracy":
+        claim = dataclasses.replace(claim, fresh=False)  # only items can be used up
+    if claim.family in ("size", "offline"):
+        return claim, False
+    if claim.quantity == "latency.p50" and claim.other == baseline:
+        speed = dataclasses.replace(
+            claim, quantity="speedup", other=None, operator=MIRRORED[claim.operator], limit=1 / claim.limit, unit="x"
+        )
+        return canonical(speed, baseline)
+    wanted = {"speedup": ">=", "throughput": ">=", "latency": "<="}.get(claim.family)
+    if wanted is not None:
+        return dataclasses.replace(claim, operator=wanted), claim.operator[0] != wanted[0]
+    if claim.operator in ("<", ">"):
+        return dataclasses.replace(claim, operator=_OPPOSITE[claim.operator]), True
+    return claim, False
+
+
+def as_claimed(verdict: Verdict, claim: Claim, turned: bool) -> Verdict:
+    """The verdict on a canonical claim in the words of the one that was made."""
+    outcome = verdict.outcome
+    if turned:
+        outcome = {Outcome.PASS: Outcome.FAIL, Outcome.FAIL: Outcome.PASS}.get(outcome, outcome)
+    words: dict[str, Any] = {
+        "outcome": outcome,
+        "claim": str(claim),
+        "quantity": claim.quantity,
+        "operator": claim.operator,
+    }
+    if claim.other is not None and verdict.quantity == "speedup":
+        ends = {"estimate": verdict.estimate, "low": verdict.high, "high": verdict.low}
+        words |= {name: None if end is None else 1 / end for name, end in ends.items()}
+    return msgspec.structs.replace(verdict, **words, limit=claim.limit, unit=claim.unit)

@@ -1,0 +1,58 @@
+"""Limits: the target's own, changed by what the user states."""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import msgspec
+
+from pytest_edgeai.errors import UsageError, unknown
+from pytest_edgeai.records import Limits
+
+_SIZES: Final = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+
+
+def changed(limits: Limits, text: str) -> Limits:
+    """``limits`` with those of ``text`` in their place: ``package=20MB memory=256MB power=5W accuracy=0.99``. Raises UsageError."""
+    fields: dict[str, float] = {}
+    for entry in re.split(r"[\s,]+", text.strip()):
+        name, _, value = entry.partition("=")
+        if name not in _KNOWN:
+            raise UsageError(
+                f"The limit '{entry}': {unknown('limit', name, _KNOWN)} Write NAME=VALUE, as in package=20MB."
+            )
+        field, read, what = _KNOWN[name]
+        number = read(value)
+        if number is None or not 0 < number < float("inf"):
+            raise UsageError(f"The limit '{entry}' must be {what}.")
+        fields[field] = number
+    return msgspec.structs.replace(limits, **fields)
+
+
+def _bytes(text: str) -> int | None:
+    found = re.fullmatch(r"([0-9.]+)\s*([a-z]*)", text.lower())
+    number = _number(found[1]) if found else None
+    size = _SIZES.get(found[2] or "b") if found else None
+    return None if number is None or size is None else round(number * size)
+
+
+def _watts(text: str) -> float | None:
+    return _number(text.removesuffix("W"))
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+_KNOWN: Final[Mapping[str, tuple[str, Callable[[str], float | None], str]]] = {
+    "accuracy": ("accuracy_kept", _number, "a share of the reference's accuracy, as in accuracy=0.99"),
+    "speedup": ("speedup", _number, "a factor, as in speedup=1.5"),
+    "footprint": ("memory", _number, "a share of the baseline's own footprint, as in footprint=0.6"),
+    "package": ("package", _bytes, "a size, as in package=20MB"),
+    "memory": ("memory_bytes", _bytes, "a size, as in memory=256MB"),
+    "power": ("power_watts", _watts, "in watts, as in power=5W"),
+}
+"""Name -> the field of Limits, how its value is read, and what it is."""
