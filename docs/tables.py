@@ -54,17 +54,18 @@ def fixtures() -> list[str]:
 
 
 def quantities() -> list[str]:
-    """Every quantity of a variant, with its unit."""
-    from pytest_edgeai.judge.quantities import UNITS, Subject
+    """Every quantity of a variant, with its unit; those of one metric in one row."""
+    from pytest_edgeai.judge.quantities import Subject, units
 
+    found = units(_metrics().values())
     families: dict[str, list[str]] = {}
-    for name in UNITS:
+    for name in found:
         families.setdefault(name.partition(".")[0], []).append(name)
     rows = []
     for family, names in families.items():
         described = inspect.getattr_static(Subject, family, None)
         text = _first(described) if isinstance(described, property) else _first(type(_metrics()[family]))
-        used = dict.fromkeys(UNIT_WORDS.get(UNITS[name], UNITS[name]) for name in names)
+        used = dict.fromkeys(UNIT_WORDS.get(found[name], found[name]) for name in names)
         rows.append(["<br>".join(map(_code, names)), ", ".join(used), text])
     return _table(["quantity", "unit", "what"], rows)
 
@@ -75,11 +76,11 @@ UNIT_WORDS = {"s": "seconds", "x": "times", "proportion": "0 to 1"}
 
 def metrics() -> list[str]:
     """The sensors that come with the package."""
-    rows = []
-    for name, metric in _metrics().items():
-        found = getattr(metric, "units", None) or {name: getattr(metric, "unit", "")}
-        rows.append([_code(name), metric.per, ", ".join(sorted(set(found.values()))), _first(type(metric))])
-    return _table(["metric", "one number a", "unit", "what"], rows)
+    rows = [
+        [_code(name), metric.per, ", ".join(dict.fromkeys(metric.units.values())), _first(type(metric))]
+        for name, metric in _metrics().items()
+    ]
+    return _table(["metric", "read once a", "unit", "what"], rows)
 
 
 def unit_names() -> list[str]:
@@ -140,7 +141,7 @@ def rigor() -> list[str]:
 
 def scores() -> list[str]:
     """The built-in ones."""
-    return _table(["score", "what"], [[_code(name), _first(score)] for name, score in scoring.BUILT_IN.items()])
+    return _table(["score", "what"], [[_code(name), _first(getattr(scoring, name))] for name in scoring.BUILT_IN])
 
 
 def plugin_hooks() -> list[str]:

@@ -34,7 +34,12 @@ def read_items(path: Path) -> list[dict[str, NDArray[Any]]]:
 
 def stack(items: Sequence[Mapping[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
     """The inputs of several calls as one: joined along their first axes, the batch."""
-    return {name: np.concatenate([item[name] for item in items]) for name in items[0]}
+    # A scalar has no axis to be joined along; alone it needs none.
+    return (
+        dict(items[0])
+        if len(items) == 1
+        else {name: np.concatenate([item[name] for item in items]) for name in items[0]}
+    )
 
 
 def not_finite(outputs: Mapping[str, NDArray[Any]]) -> str | None:

@@ -15,8 +15,8 @@ from typing import Any
 import filelock
 import msgspec
 
-from pytest_edgeai import arrays, folders, interrupts, registry
-from pytest_edgeai.errors import BuildError, ModelError, UsageError
+from pytest_edgeai import arrays, interrupts, registry
+from pytest_edgeai.errors import BuildError, ModelError
 from pytest_edgeai.protocols import Task
 from pytest_edgeai.records import SCHEMA, Model, Recipe, Variant, digest_of, digest_of_file
 
@@ -50,14 +50,6 @@ class Ingredients:
         """Digest of all of it."""
         made_of = [SCHEMA, self.model.digest, msgspec.to_builtins(self.recipe), dict(self.versions)]
         return digest_of([*made_of, self.calibration_digest if self.recipe.calibrated else ""])
-
-
-def cache_root(setting: str | None) -> Path:
-    """The folder that ``--edge-cache`` names; else the user's. Raises UsageError where this user has none."""
-    root = Path(setting) if setting else folders.cache()
-    if root is None:
-        raise UsageError("This user has no home folder to keep variants in: name a folder with --edge-cache.")
-    return root
 
 
 class Cache:

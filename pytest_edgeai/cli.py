@@ -10,9 +10,15 @@ import tempfile
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final, NoReturn, TextIO
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TextIO
 
 from pytest_edgeai.errors import EdgeError, UsageError, unknown
+
+if TYPE_CHECKING:
+    from pytest_edgeai.doctor.checkup import CheckUp
+    from pytest_edgeai.doctor.engines import Engine, RecipeTrial
+    from pytest_edgeai.records import Assessment, Citation, Limits, Plan, Target
+    from pytest_edgeai.registry import Registry
 
 SCHEMA: Final = 1
 """Version of what ``assess --json`` and ``recommend --json`` print."""
@@ -85,16 +91,14 @@ def _parser() -> argparse.ArgumentParser:
     here.add_argument(
         "--plugin", action="append", default=[], metavar="MODULE", help="a plugin module, as a conftest would name it"
     )
-    here.add_argument(
-        "--cache", type=_path, metavar="DIR", help="folder that keeps variants (default: the user's cache folder)"
-    )
+    _option(here, "cache", "folder that keeps variants (default: the user's cache folder)", type=_path, metavar="DIR")
 
     doctor = commands.add_parser(
         "doctor",
         parents=[output, here],
         help="this device, which frameworks really run on it, and what mends the others",
     )
-    doctor.add_argument("--target", default="auto", metavar="NAME", help="whose recipes are tried (default: auto)")
+    _option(doctor, "target", "whose recipes are tried (default: auto)", default="auto", metavar="NAME")
     doctor.add_argument(
         "--timeout", type=_seconds, default=120.0, metavar="SECONDS", help="for one probe (default: 120)"
     )
@@ -110,21 +114,23 @@ def _parser() -> argparse.ArgumentParser:
         help="frameworks in order of preference, what would be built and why, and what is refused and why",
     )
     recommend.add_argument("model", metavar="MODEL", help="an .onnx file")
-    recommend.add_argument(
-        "--target", default="auto", metavar="NAME", help="hardware that is deployed to (default: auto)"
+    _option(recommend, "target", "hardware that is deployed to (default: auto)", default="auto", metavar="NAME")
+    _option(recommend, "dataset", "items to calibrate with and to score, an .npz file", type=Path, metavar="FILE")
+    _option(recommend, "prefer-route", "rapid or production (default: target)", default="target", metavar="ROUTE")
+    wanted = (
+        "requirements, separated by commas: cross-platform, enterprise, mobile, real-time, model-diversity, ease-of-use"
     )
-    recommend.add_argument(
-        "--dataset", type=Path, metavar="FILE", help="items to calibrate with and to score, an .npz file"
-    )
-    recommend.add_argument(
-        "--prefer-route", default="target", metavar="ROUTE", help="rapid or production (default: target)"
-    )
-    recommend.add_argument(
-        "--require", metavar="NAMES", help="requirements, separated by commas: cross-platform, mobile, real-time, ..."
-    )
-    recommend.add_argument("--stand-in", action="store_true", help="let this device stand in for the target's")
+    _option(recommend, "require", wanted, metavar="NAMES")
+    _option(recommend, "stand-in", "let this device stand in for the target's", action="store_true")
     recommend.set_defaults(run=_recommend)
     return parser
+
+
+def _option(parser: argparse.ArgumentParser, name: str, text: str, **how: Any) -> None:
+    """An option that the plugin has too; under the plugin's name it is taken as well, because sentences say it so."""
+    parser.add_argument(f"--{name}", help=text, **how)
+    how["default"] = argparse.SUPPRESS
+    parser.add_argument(f"--edge-{name}", dest=name.replace("-", "_"), help=argparse.SUPPRESS, **how)
 
 
 def _path(text: str) -> str:
@@ -145,14 +151,14 @@ def _seconds(text: str) -> float:
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
-    from pytest_edgeai import build, device, registry
+    from pytest_edgeai import device, folders, registry
     from pytest_edgeai.doctor import checkup
     from pytest_edgeai.measure.process import run_task
 
     here, found = device.detect(), registry.find(_importable(arguments.plugin))
     auto = arguments.target == "auto"
     target = device.most_specific(here, found.targets.values()) if auto else found.target(arguments.target)
-    cache = build.cache_root(arguments.cache)
+    cache = Path(arguments.cache) if arguments.cache else folders.cache()
     progress = _say if sys.stderr.isatty() else _keep_quiet
     seen = checkup.check_up(found, here, target, cache, run_task, _say, progress, arguments.timeout)
     _print(seen, arguments, _doctor_rows)
@@ -162,11 +168,10 @@ def _doctor(arguments: argparse.Namespace) -> int:
 def _assess(arguments: argparse.Namespace) -> int:
     from pytest_edgeai import assess
     from pytest_edgeai.measure.process import run_task
-    from pytest_edgeai.strategy import modalities
 
     model = assess.digest_model(Path(arguments.model))
     found = assess.assess(model, run_task)
-    told = {"schema": SCHEMA, "tool": _version(), "model": model, "assessment": found, "modalities": modalities(found)}
+    told = {"schema": SCHEMA, "tool": _version(), "model": model, "assessment": found, "modalities": found.modalities}
     _print(told, arguments, lambda told: _assess_rows(Path(arguments.model).name, told))
     return 0
 
@@ -216,7 +221,7 @@ def _importable(plugins: list[str]) -> list[str]:
     return plugins
 
 
-def _presence(found: Any, name: str, versions: Callable[[Any], dict[str, str] | None]) -> str:
+def _presence(found: "Registry", name: str, versions: Callable[[Any], dict[str, str] | None]) -> str:
     if name not in found.frameworks:
         return "no plugin brings it here"
     there = versions(found.frameworks[name])
@@ -239,7 +244,7 @@ def _next(arguments: argparse.Namespace, target: str, something: bool) -> list[s
 # Texts -----------------------------------------------------------------------------------------------------------------------
 
 
-def _doctor_rows(seen: Any) -> Iterator[Row]:
+def _doctor_rows(seen: "CheckUp") -> Iterator[Row]:
     from pytest_edgeai.units import show
 
     here = seen.device
@@ -274,17 +279,17 @@ def _doctor_rows(seen: Any) -> Iterator[Row]:
         yield from _mended(check.mend)
 
 
-def _engine(engine: Any) -> str:
+def _engine(engine: "Engine") -> str:
     versions = ", ".join(f"{name} {version}" for name, version in engine.versions.items())
     listed = f"lists {', '.join(device.name for device in engine.devices)}" if engine.devices else ""
     told = "; ".join(part for part in (versions, listed, engine.problem) if part)
     return told if versions.startswith(f"{engine.name} ") else f"{engine.name}: {told}"
 
 
-def _trial(trial: Any) -> str:
+def _trial(trial: "RecipeTrial") -> str:
     from pytest_edgeai.units import show
 
-    if trial.state == "works":
+    if trial.error is not None and trial.seconds is not None:
         used = [trial.placement[name] for name in ("device", "precision") if name in trial.placement]
         return f"works, {100 * trial.error:.2g} % off, in {show(trial.seconds, 's')}" + (
             f" ({', '.join(used)})" if used else ""
@@ -300,7 +305,7 @@ def _mended(text: str) -> Iterator[Row]:
 def _assess_rows(name: str, told: dict[str, Any]) -> Iterator[Row]:
     from pytest_edgeai.units import show
 
-    found = told["assessment"]
+    found: Assessment = told["assessment"]
     yield name, ""
     yield "size", f"{show(found.bytes, 'bytes')}, SHA-256 {found.digest[:16]}..."
     yield "parameters", f"{_count(found.parameters)} ({', '.join(found.weight_dtypes) or 'no weights'})"
@@ -324,7 +329,12 @@ def _assess_rows(name: str, told: dict[str, Any]) -> Iterator[Row]:
 
 
 def _recommend_rows(advice: dict[str, Any], here: str) -> Iterator[Row]:
-    plan, target = advice["plan"], advice["target"]
+    from pytest_edgeai.guidance import COURSE, OURS
+    from pytest_edgeai.strategy import refusals
+
+    sources = {COURSE: "course", OURS: "ours"}
+    plan: Plan = advice["plan"]
+    target: Target = advice["target"]
     yield f"{plan.model} for {target.name} ({target.title})", ""
     yield "device", f"{here}: {advice['device'].cpu}"
     for remark in target.remarks:
@@ -333,14 +343,21 @@ def _recommend_rows(advice: dict[str, Any], here: str) -> Iterator[Row]:
         yield "note", f"only accuracy and size can be decided here: {advice['not_measured']}"
     yield "", ""
     yield "Frameworks, in order of preference", ""
+    before: tuple[Citation, ...] = ()
     fit = [preference for preference in plan.preferences if not preference.unfit]
     for place, preference in enumerate(fit, 1):
         yield str(place), f"{preference.framework} ({advice['frameworks'][preference.framework]})"
-        for citation in preference.citations:
-            yield "", f"{citation.rule}; because {citation.fact} [{citation.source}]"
+        if preference.citations == before:
+            yield "", "by the same rule"
+        else:
+            for citation in preference.citations:
+                yield "", f"{citation.rule}; because {citation.fact} [{sources.get(citation.source, citation.source)}]"
+        before = preference.citations
     for preference in plan.preferences:
         if preference.unfit:
             yield "-", f"{preference.framework}: {preference.unfit}"
+    cited = {citation.source for preference in plan.preferences for citation in preference.citations}
+    yield "", "; ".join(f"[{sources[source]}] is {source}" for source in sources if source in cited)
     yield "", ""
     yield "Plan", ""
     yield "baseline", f"{plan.baseline.name}: the unoptimized model"
@@ -348,8 +365,8 @@ def _recommend_rows(advice: dict[str, Any], here: str) -> Iterator[Row]:
         yield "build", f"{offer.recipe.name}: {offer.reason}"
     if not plan.offers:
         yield "build", "nothing: every recipe is refused, so gates on variants are UNSUPPORTED"
-    for refusal in plan.refusals:
-        yield "refuse", f"{refusal.recipe}: {refusal.reason}"
+    for reason, recipes in refusals(plan):
+        yield "refuse", f"{', '.join(recipes)}: {reason}"
     yield "", ""
     yield f"Limits of {target.name}", ""
     yield from _limits(target.limits)
@@ -359,14 +376,14 @@ def _recommend_rows(advice: dict[str, Any], here: str) -> Iterator[Row]:
         yield "$", command
 
 
-def _limits(limits: Any) -> Iterator[Row]:
+def _limits(limits: "Limits") -> Iterator[Row]:
     from pytest_edgeai.units import show
 
     yield "accuracy", f"at least {show(limits.accuracy_kept, 'proportion')} of the reference's"
     yield "speed", f"at least {show(limits.speedup, 'x')} the baseline's"
     yield "memory", f"at most {show(limits.memory, 'proportion')} of the baseline's own"
     rows = {
-        "package": (limits.package_bytes, "bytes"),
+        "package": (limits.package, "bytes"),
         "peak memory": (limits.memory_bytes, "bytes"),
         "power": (limits.power_watts, "W"),
     }

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from pytest_edgeai import arrays
 from pytest_edgeai.errors import DatasetError, UsageError, unknown
-from pytest_edgeai.records import Assessment, TensorSpec, digest_of
+from pytest_edgeai.records import Assessment, TensorSpec, digest_of, has_batch_axis
 
 CALIBRATION: Final = "calibration"
 SELECTION: Final = "selection"
@@ -85,6 +85,16 @@ class ItemFiles:
     ) -> None:
         self.folder = folder
         self._dataset, self._assessment, self._sizes = dataset, assessment, sizes or {}
+
+    @property
+    def hint(self) -> str:
+        """What to say where calls on :meth:`timed` fail; empty where there are data."""
+        if self._dataset is not None:
+            return ""
+        sizes = sizes_without_data(self._assessment, self._sizes)
+        told = ", ".join(f"{axis}={size}" for axis, size in sizes.items())
+        choose = f" ({told}); choose other sizes with --edge-shape, or" if told else ":"
+        return f"Its inputs were made up{choose} give a dataset with --edge-dataset."
 
     def timed(self) -> Path:
         """The few items that calls are timed on, one after the other."""
@@ -180,9 +190,14 @@ def split(digests: Sequence[str]) -> dict[str, NDArray[np.int64]]:
 def batched_outputs(assessment: Assessment, dataset: Dataset) -> list[str]:
     """Outputs whose first axis is the batch, which is one item: it is cut where it has the length 1.
 
-    It is the first axis of an input that is fed an item at a time, or has no name, or the length 1. Where every input is fed whole calls, outputs stay whole, too.
+    It is the first axis of an input that is fed an item at a time, or has no name, or the length 1. Where every input is fed whole calls that have no
+    batch of one as their first axis, outputs stay whole, too.
     """
-    fed = [spec for spec in assessment.inputs if spec.name not in dataset.whole]
+    fed = [
+        spec
+        for spec in assessment.inputs
+        if spec.name not in dataset.whole or (has_batch_axis(spec) and dataset.inputs[spec.name].shape[1] == 1)
+    ]
     batch = {1, "...", *(spec.shape[0] for spec in fed if spec.shape)}
     return [
         spec.name
@@ -315,7 +330,7 @@ def _fitting(found: Mapping[str, NDArray[Any]], spec: TensorSpec, path: Path) ->
         raise DatasetError(
             f"The dataset {path}: {takes}, but the array '{spec.name}' has the shape {list(array.shape)}. {_wanted(spec)}"
         )
-    if array.ndim == rank and isinstance(spec.shape[0], str) and _NOT_BATCH.search(spec.shape[0].lower()):
+    if array.ndim == rank and isinstance(spec.shape[0], str) and not has_batch_axis(spec):
         raise DatasetError(
             f"The dataset {path}: {takes}, whose first axis '{spec.shape[0]}' is no batch, but the array '{spec.name}' has no axis more for the items. "
             f"{_wanted(spec)}"
@@ -329,14 +344,10 @@ def _fitting(found: Mapping[str, NDArray[Any]], spec: TensorSpec, path: Path) ->
     return array
 
 
-_NOT_BATCH: Final = re.compile(r"^(?!.*batch).*(seq|time|step)")
-
-
 def _wanted(spec: TensorSpec) -> str:
     """The shapes that an array may have, in a sentence."""
     whole = f"[{', '.join(['items', *(str(axis) for axis in spec.shape)])}]"
-    first = spec.shape[0] if spec.shape else 0
-    if first == 1 or (isinstance(first, str) and not _NOT_BATCH.search(first.lower())):
+    if spec.shape[:1] == (1,) or has_batch_axis(spec):
         single = f"[{', '.join(['items', *(str(axis) for axis in spec.shape[1:])])}]"
         return f"Give {single}, or whole calls as {whole}."
     return f"Give whole calls as {whole}."

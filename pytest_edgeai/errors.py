@@ -60,6 +60,13 @@ class WorkerError(EdgeError):
         super().__init__(f"{subject}: the worker failed in phase '{phase}': {cause}.{tail}")
 
 
+def hinted(error: EdgeError, hint: str) -> EdgeError:
+    """The same error, with a sentence more."""
+    if isinstance(error, WorkerError):
+        return WorkerError(error.subject, error.phase, f"{error.cause.rstrip('.')}. {hint.rstrip('.')}", error.log)
+    return type(error)(f"{error} {hint}")
+
+
 class Undecided(BaseException):
     """Carries a verdict that has no truth value (INCONCLUSIVE, ERROR or UNSUPPORTED) out of a test.
 

@@ -54,6 +54,11 @@ class Evaluation:
         count, name = len(next(iter(outputs.values()))), self._rule.name
         if count != len(labels):
             raise ModelError(f"{variant}: {count} outputs came back for {len(labels)} items.")
+        if self._rule.output is not None and self._rule.output not in outputs:
+            has = ", ".join(f"'{output}'" for output in outputs)
+            raise ModelError(
+                f"{variant} has no output named '{self._rule.output}', as the model has, but {has}: they can't be compared."
+            )
         rows = _rows(outputs)
         self._demand_answers(variant, outputs)
         try:

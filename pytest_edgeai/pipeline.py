@@ -15,7 +15,7 @@ import functools
 import math
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from pytest_edgeai import assess as assessing
 from pytest_edgeai import build as building
 from pytest_edgeai import device as devices
-from pytest_edgeai import guidance, registry, scoring, screening, strategy
+from pytest_edgeai import folders, guidance, registry, scoring, screening, strategy
 from pytest_edgeai.dataset import (
     CALIBRATION,
     CONFIRMATION,
@@ -37,10 +37,9 @@ from pytest_edgeai.dataset import (
     ItemFiles,
     batched_outputs,
     given_sizes,
-    sizes_without_data,
 )
 from pytest_edgeai.dataset import read as read_dataset
-from pytest_edgeai.errors import DatasetError, EdgeError, ModelError, UnsupportedError, UsageError, WorkerError
+from pytest_edgeai.errors import DatasetError, EdgeError, ModelError, UnsupportedError, UsageError, hinted
 from pytest_edgeai.evaluation import Evaluation
 from pytest_edgeai.journal import Journal
 from pytest_edgeai.judge import claims, comparisons, figures, quantities
@@ -71,6 +70,7 @@ from pytest_edgeai.records import (
     VariantResult,
     Verdict,
     digest_of,
+    has_batch_axis,
 )
 from pytest_edgeai.sampling import Sampling, load_of
 from pytest_edgeai.settings import Settings
@@ -144,12 +144,12 @@ class Run:
     def cache(self) -> building.Cache:
         """Variants on disk."""
         fallback = self.folder / "cache"
-        try:
-            root = building.cache_root(self.settings.cache)
-        except UsageError as error:
-            self.say(f"{error} This run keeps nothing.")
-            root = fallback
-        return building.Cache(root, self.say, fallback=fallback)
+        root = Path(self.settings.cache) if self.settings.cache else folders.cache()
+        if root is None:
+            self.say(
+                "this user has no home folder, so this run keeps no variants; --edge-cache names a folder for them"
+            )
+        return building.Cache(root or fallback, self.say, fallback=fallback)
 
     @functools.cached_property
     def lock(self) -> HostLock:
@@ -169,7 +169,7 @@ class Run:
     def why_not_measured(self, recipe: Recipe | None = None) -> str | None:
         """Why this device can't show speed and memory for the target (by this recipe); ``None`` where it can."""
         accelerators = self.target.hardware.accelerators
-        if accelerators and recipe is not None and recipe.options.get("device", "CPU") == "CPU":
+        if accelerators and recipe is not None and recipe.tuning.get("device", "CPU") == "CPU":
             return f"speed and memory on {self.target.name} are shown only on {' or '.join(accelerators)}; {recipe.name} runs on the CPU."
         if self.standing != "foreign":
             return None
@@ -348,8 +348,8 @@ class Study:
         try:
             return building.build(ingredients, self.run.cache, run_task, self.run.lock.building, self.run.working)
         except EdgeError as error:
-            if self.dataset is None and recipe == self.plan.baseline:
-                raise _with_sizes(error, sizes_without_data(self.assessment, self._given_sizes)) from error
+            if self._items.hint:
+                raise hinted(error, self._items.hint) from error
             raise
 
     # 4. Measuring it: samples -----------------------------------------------------------------------------------------------
@@ -361,6 +361,7 @@ class Study:
             threads=self.run.device.cores,
             inputs=self._items.timed(),
             offline=self.run.target.limits.offline,
+            hint=self._items.hint,
         )
 
     @functools.cached_property
@@ -554,13 +555,11 @@ class Study:
 
     def _demand_batch_axis(self, batch: int) -> None:
         """Raises UnsupportedError where the model can't take so many items in a call."""
-        fixed = next(
-            (spec for spec in self.assessment.inputs if not spec.shape or isinstance(spec.shape[0], int)), None
-        )
+        fixed = next((spec for spec in self.assessment.inputs if not has_batch_axis(spec)), None)
         if batch > 1 and fixed is not None:
             shape = ", ".join(str(axis) for axis in fixed.shape)
             raise UnsupportedError(
-                f"the model's input '{fixed.name}' [{shape}] has no first axis of any size to hold {batch} items; "
+                f"the model's input '{fixed.name}' [{shape}] has no batch as its first axis, of any size, to hold {batch} items; "
                 "export it with a dynamic batch axis."
             )
 
@@ -680,15 +679,6 @@ class Study:
 def _shown(name: str) -> str:
     """A file's name as text, whatever the locale's encoding makes of it."""
     return os.fsencode(name).decode("utf-8", "replace")
-
-
-def _with_sizes(error: EdgeError, sizes: Mapping[str, int]) -> EdgeError:
-    """The error of a call with made-up inputs, which may be their fault."""
-    told = ", ".join(f"{axis}={size}" for axis, size in sizes.items())
-    hint = f"Its inputs were made up{f' ({told}); choose other sizes with --edge-shape, or' if told else ':'} give a dataset with --edge-dataset."
-    if isinstance(error, WorkerError):
-        return WorkerError(error.subject, error.phase, f"{error.cause.rstrip('.')}. {hint.rstrip('.')}", error.log)
-    return type(error)(f"{error} {hint}")
 
 
 def _told(action: Callable[[str], object], name: str) -> None:

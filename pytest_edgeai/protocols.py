@@ -41,6 +41,9 @@ class Framework(Protocol):
     ``name`` is the first part of its recipes' names. ``distributions`` are what must be installed for it, the engine first; their
     versions are part of every cache key. ``catalogue``, ``baseline`` and ``refusal`` run in the pytest process and import nothing
     heavy; ``devices``, ``build`` and ``load`` run in a worker.
+
+    An engine that heeds ``recipe.tuning`` says so by ``tunes = True``: it refuses in ``refusal`` the keys and values that it doesn't
+    have, and raises an EdgeError when it is loaded and uses something else. Tuned recipes of other engines are refused for them.
     """
 
     name: str
@@ -67,7 +70,10 @@ class Framework(Protocol):
         ...
 
     def build(self, recipe: Recipe, model: Path, folder: Path, calibration: Sequence[Arrays]) -> None:
-        """Make the variant of ``model`` in the empty ``folder``. ``calibration``: one mapping an item, batch of one."""
+        """Make the variant of ``model`` in the empty ``folder``. ``calibration``: one mapping an item, batch of one.
+
+        Raises UnsupportedError when the engine can't take this model (it lacks an operator), BuildError when it should have.
+        """
         ...
 
     def load(self, recipe: Recipe, folder: Path, threads: int) -> Runner:

@@ -112,6 +112,8 @@ class Target(Record, frozen=True, kw_only=True):
     limits: Limits = Limits()
     remarks: tuple[str, ...] = ()
     """Sentences to show whenever this target is used."""
+    refuses: dict[str, str] = {}
+    """Framework -> why it can't execute on this hardware, and what to do instead; none of its recipes is built for this target."""
 
 
 # What it is made of ----------------------------------------------------------------------------------------------------------
@@ -136,6 +138,15 @@ class TensorSpec(Record, frozen=True, kw_only=True):
     """A numpy dtype name: ``float32``."""
     shape: tuple[int | str, ...]
     """A string is a dynamic axis' name."""
+
+
+_TIME: Final = re.compile(r"^(?!.*batch).*(seq|time|step)")
+
+
+def has_batch_axis(spec: TensorSpec) -> bool:
+    """Whether the first axis can hold several items: it is dynamic, and isn't named like time (``seq_len``, ``time``, ``steps``)."""
+    first = spec.shape[0] if spec.shape else 1
+    return isinstance(first, str) and not _TIME.search(first.lower())
 
 
 class Quantizable(Record, frozen=True, kw_only=True):
@@ -164,6 +175,12 @@ class Assessment(Record, frozen=True, kw_only=True):
     weight_dtypes: tuple[str, ...] = ()
     precisions: dict[str, Quantizable] = {}
     """``fp16``, ``bf16``, ``int8-static``, ``int8-dynamic`` -> whether it makes sense."""
+
+    @property
+    def takes_batches(self) -> bool:
+        """Whether the first axis of every input is dynamic, so that a call can have several items."""
+        shapes = [spec.shape for spec in self.inputs if spec.shape]
+        return bool(shapes) and all(isinstance(shape[0], str) for shape in shapes)
 
     @property
     def dynamic_axes(self) -> tuple[str, ...]:
@@ -227,9 +244,9 @@ class Recipe(Record, frozen=True, kw_only=True):
     """Whether building needs calibration items."""
     needs: tuple[str, ...] = ()
     """Instruction-set extensions of which one must be there for this recipe to be fast; empty: any CPU will do."""
-
     tuning: dict[str, str | int] = {}
-    """Acceleration options that the user asked for by name."""
+    """How the engine is to run it, as the user asked by name: ``threads`` and ``batch`` (numbers), ``hint`` (``latency``,
+    ``throughput``), ``device`` (``CPU``, ``GPU``, ...), ``precision`` (what it computes in: ``f32``, ``bf16``, ``f16``)."""
 
     @property
     def batch(self) -> int:
@@ -238,8 +255,9 @@ class Recipe(Record, frozen=True, kw_only=True):
 
     @property
     def name(self) -> str:
-        """``onnxruntime-int8-static``."""
-        return "-".join(part for part in (self.framework, self.precision, self.method) if part)
+        """``onnxruntime-int8-static``, ``openvino-int8@threads=1,hint=throughput``."""
+        plain = "-".join(part for part in (self.framework, self.precision, self.method) if part)
+        return plain + "@" * bool(self.tuning) + ",".join(f"{key}={value}" for key, value in self.tuning.items())
 
 
 class Citation(Record, frozen=True, kw_only=True):

@@ -50,6 +50,8 @@ class Rule:
     label_of: Callable[[Outputs], Any]
     """The label that makes these outputs perfectly right: what agreement with the reference is scored against."""
     labelled: bool = True
+    output: str | None = None
+    """The one output that is read; ``None`` where all are."""
     counts_classes: bool = False
     """Whether a label is a class's number."""
 
@@ -104,6 +106,7 @@ def rule(
             lambda rows, known: r2([row[output] for row in rows], known),
             lambda row: row[output],
             labelled,
+            output,
         )
     score = {"top1": top1, "top5": top5, "cosine": cosine}[name]
     return Rule(
@@ -111,6 +114,7 @@ def rule(
         lambda rows, known: [score(row[output], label) for row, label in zip(rows, known, strict=True)],
         (lambda row: row[output]) if name == "cosine" else (lambda row: _class(row[output])),
         labelled,
+        output,
         counts_classes=name != "cosine",
     )
 

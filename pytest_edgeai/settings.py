@@ -34,7 +34,12 @@ class Settings:
         "number, else cosine.",
         "NAME",
     )
-    recipe: str | None = _option(None, "Only variants whose name matches this glob.", "GLOB")
+    recipe: str | None = _option(
+        None,
+        "Only variants whose name matches one of these globs, separated by spaces; with @key=value,... the engine is tuned: "
+        "'openvino-int8 openvino-int8@threads=1 onnxruntime-*@batch=8' (threads, batch, hint, device, precision).",
+        "GLOB[@KEY=VALUE,...]",
+    )
     plan: bool = _option(
         False, "Print what would be built and measured and why, and what is refused and why; run nothing."
     )

@@ -1,17 +1,21 @@
 """Strategy: which recipes are worth building for a model, a target and a device; each with its reason, each refusal with its sentence."""
 
+import difflib
 import fnmatch
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final
+
+import msgspec
 
 from pytest_edgeai import device as devices
 from pytest_edgeai import guidance
-from pytest_edgeai.errors import UsageError
+from pytest_edgeai.errors import UsageError, unknown
 from pytest_edgeai.protocols import Framework
 from pytest_edgeai.records import (
     Assessment,
     Choice,
+    Citation,
     Device,
     Figure,
     Limits,
@@ -22,7 +26,6 @@ from pytest_edgeai.records import (
     Recipe,
     Refusal,
     Target,
-    TensorSpec,
 )
 from pytest_edgeai.units import show
 
@@ -31,16 +34,60 @@ SECONDS_TO_SCREEN = 6
 """For one variant of the sample model on two cores; what ``--edge-plan`` estimates with."""
 
 
+WHOLE_NUMBERS = ("threads", "batch")
+HINTS = ("latency", "throughput")
+
+
 def catalogue(
     frameworks: Iterable[Framework], target: Target, kind: ModelKind, wanted: str | None = None
 ) -> list[Recipe]:
     """Every recipe that could be asked for, in the target's order of preference: pure, and the same on every machine.
 
-    ``wanted`` is a glob over the recipes' names.
+    ``wanted`` is a list of ``GLOB[@key=value,...]``, separated by spaces; a glob is matched with the recipes' names, and with the baseline's,
+    too, where it is tuned. Raises UsageError where one matches nothing or can't be read.
     """
-    recipes = [recipe for framework in frameworks for recipe in framework.catalogue(target, kind)]
-    chosen = [recipe for recipe in recipes if wanted is None or fnmatch.fnmatchcase(recipe.name, wanted)]
-    return sorted(chosen, key=lambda recipe: (rank(target, recipe.framework), recipe.name))
+    engines = list(frameworks)
+    offered = [recipe for engine in engines for recipe in engine.catalogue(target, kind)]
+    parts = (wanted or "").split()
+    chosen = [] if parts else offered
+    for part in parts:
+        glob, at, tuned = part.partition("@")
+        baselines = [baseline for engine in engines if (baseline := engine.baseline(kind)) is not None]
+        known = {recipe.name: recipe for recipe in (*offered, *(baselines if at else ()))}
+        matching = [recipe for name, recipe in known.items() if fnmatch.fnmatchcase(name, glob)]
+        if not matching:
+            raise UsageError(f"No recipe's name matches --edge-recipe {part}.{_meant(glob, known)}")
+        tuning = _tuning(part, tuned) if at else {}
+        chosen = [*chosen, *(msgspec.structs.replace(recipe, tuning=tuning) if at else recipe for recipe in matching)]
+    distinct = [recipe for place, recipe in enumerate(chosen) if recipe not in chosen[:place]]
+    return sorted(distinct, key=lambda recipe: (rank(target, recipe.framework), recipe.name))
+
+
+def _tuning(part: str, text: str) -> dict[str, str | int]:
+    """``threads=1,hint=throughput`` as a mapping. Raises UsageError. Which keys an engine has is its own business."""
+    tuning: dict[str, str | int] = {}
+    for setting in text.split(","):
+        key, equals, value = setting.partition("=")
+        if not (key and equals and value):
+            raise UsageError(
+                f"--edge-recipe {part}: '{setting}' is not KEY=VALUE. Write it as openvino-int8@threads=1,hint=throughput."
+            )
+        if key in tuning:
+            raise UsageError(f"--edge-recipe {part}: '{key}' is there twice.")
+        if key in WHOLE_NUMBERS and not (value.isascii() and value.isdigit() and int(value) > 0):
+            raise UsageError(f"--edge-recipe {part}: {key} is a number of at least 1, not '{value}'.")
+        if key == "hint" and value not in HINTS:
+            raise UsageError(f"--edge-recipe {part}: {unknown('hint', value, HINTS)}")
+        tuning[key] = int(value) if key in WHOLE_NUMBERS else value
+    return tuning
+
+
+def _meant(glob: str, names: Iterable[str]) -> str:
+    """A guess at the name that was meant, and the names that there are."""
+    known = sorted(names)
+    close = difflib.get_close_matches(glob.lower(), known, n=1, cutoff=0.5)
+    guess = f" Did you mean '{close[0]}'?" if close else ""
+    return f"{guess} Known: {', '.join(known) or 'none'}."
 
 
 def rank(target: Target, framework: str) -> int:
@@ -77,15 +124,20 @@ def plan(
 
     ``route`` and ``required``: the user's wishes, see :func:`pytest_edgeai.guidance.order`. A plan without offers is legal.
     """
-    facts = guidance.Facts(kind=kind, modalities=modalities(assessment), parameters=assessment.parameters)
+    facts = guidance.Facts(kind=kind, modalities=assessment.modalities, parameters=assessment.parameters)
     preferences = guidance.order(facts, target, _here(device, target), frameworks, route, required)
     places = {preference.framework: place for place, preference in enumerate(preferences)}
-    offers, refusals = [], []
+    offers, refused = [], []
     for recipe in sorted(recipes, key=lambda recipe: places[recipe.framework]):
         framework = frameworks[recipe.framework]
-        if recipe.framework not in installed:
+        refusal: str | None
+        if recipe.framework in target.refuses:
+            refusal = target.refuses[recipe.framework]
+        elif recipe.framework not in installed:
             distributions = " ".join(framework.distributions)
-            refusal: str | None = f"{recipe.framework} is not installed here (pip install {distributions})."
+            refusal = f"{recipe.framework} is not installed here (pip install {distributions})."
+        elif recipe.tuning and not getattr(framework, "tunes", False):
+            refusal = f"{recipe.framework} can't be tuned: ask for it without @{recipe.name.partition('@')[2]}."
         elif recipe.calibrated and calibration_items == 0:
             refusal = "It needs calibration items, and there is no dataset: give one with --edge-dataset (made-up inputs would calibrate nothing)."
         else:
@@ -97,47 +149,30 @@ def plan(
             )
             offers.append(Offer(recipe=recipe, reason=reason, citations=citations))
         else:
-            refusals.append(Refusal(recipe=recipe.name, reason=refusal))
+            refused.append(Refusal(recipe=recipe.name, reason=refusal))
     return Plan(
         model=model,
         target=target.name,
         baseline=baseline,
         offers=tuple(offers),
-        refusals=tuple(refusals),
+        refusals=tuple(refused),
         preferences=preferences,
     )
 
 
+def refusals(plan: Plan) -> list[tuple[str, list[str]]]:
+    """Each reason with the recipes that are refused for it, in the plan's order."""
+    found: dict[str, list[str]] = {}
+    for refusal in plan.refusals:
+        found.setdefault(refusal.reason, []).append(refusal.recipe)
+    return list(found.items())
+
+
 def nothing(plan: Plan) -> str:
     """Why no variant is made, in a sentence, for a plan without offers."""
-    told = "; ".join(dict.fromkeys(f"{refusal.recipe}: {refusal.reason.rstrip('.')}" for refusal in plan.refusals))
+    told = "; ".join(f"{', '.join(recipes)}: {reason.rstrip('.')}" for reason, recipes in refusals(plan))
     asked = "no framework that is registered has a recipe for it, or none has a name that was asked for"
     return f"No recipe is offered for {plan.model} on {plan.target}: {told or asked}."
-
-
-def modalities(assessment: Assessment) -> tuple[str, ...]:
-    """What the model's inputs are, each kind once: ``image``, ``text``, ``audio``, ``tabular`` or ``series``, by shape, dtype and name."""
-    return tuple(dict.fromkeys(map(_modality, assessment.inputs)))
-
-
-_TEXT_NAMES: Final = ("input_ids", "token", "attention_mask", "position_ids")
-_AUDIO_NAMES: Final = ("audio", "wave", "speech", "spectrogram", "mel")
-_COLOURS: Final = (1, 3, 4)
-
-
-def _modality(spec: TensorSpec) -> str:
-    name = spec.name.lower()
-    if any(word in name for word in _TEXT_NAMES):
-        return "text"
-    if any(word in name for word in _AUDIO_NAMES):
-        return "audio"
-    if len(spec.shape) >= 4 and any(size in _COLOURS for size in (spec.shape[-3], spec.shape[-1])):
-        return "image"
-    if len(spec.shape) >= 3:
-        return "series"
-    # Two axes of whole numbers whose second one has no size: sentences of any length.
-    indefinite = len(spec.shape) == 2 and isinstance(spec.shape[1], str)
-    return "text" if indefinite and spec.dtype in ("int32", "int64") else "tabular"
 
 
 def _here(device: Device, target: Target) -> str:
@@ -158,14 +193,19 @@ def lines(plan: Plan, target: Target, here: str, why_not_measured: str | None) -
     text = [f"{plan.model} for {target.name} ({target.title}) on {here}"]
     text += [f"  {remark}" for remark in target.remarks]
     text += [f"  only accuracy and size can be decided: {why_not_measured}"] if why_not_measured else []
-    text += [f"  prefer    {_cited(preference)}" for preference in plan.preferences if not preference.unfit]
+    fit = [preference for preference in plan.preferences if not preference.unfit]
+    # One line for those that the same rule named for the same reason.
+    text += [
+        f"  prefer    {', '.join(preference.framework for preference in named)}: {_cited(citations)}"
+        for citations, named in itertools.groupby(fit, key=lambda preference: preference.citations)
+    ]
     text += [f"  pass over {preference.unfit}" for preference in plan.preferences if preference.unfit]
     text.append(f"  baseline  {plan.baseline.name}: the unoptimized model")
     text += [f"  build     {offer.recipe.name}: {offer.reason}" for offer in plan.offers]
     text += (
         [] if plan.offers else ["  build     nothing: every recipe is refused, so gates on variants are UNSUPPORTED"]
     )
-    text += [f"  refuse    {refusal.recipe}: {refusal.reason}" for refusal in plan.refusals]
+    text += [f"  refuse    {', '.join(recipes)}: {reason}" for reason, recipes in refusals(plan)]
     if plan.offers:
         build, screen = SECONDS_TO_BUILD * len(plan.offers), SECONDS_TO_SCREEN * (len(plan.offers) + 1)
         text.append(
@@ -174,9 +214,8 @@ def lines(plan: Plan, target: Target, here: str, why_not_measured: str | None) -
     return text
 
 
-def _cited(preference: Preference) -> str:
-    told = "; ".join(f"{citation.rule}, because {citation.fact}" for citation in preference.citations)
-    return f"{preference.framework}: {told}"
+def _cited(citations: Iterable[Citation]) -> str:
+    return "; ".join(f"{citation.rule}, because {citation.fact}" for citation in citations)
 
 
 SAME_SPEED = 1.05

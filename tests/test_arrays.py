@@ -60,6 +60,15 @@ def test_items_are_whole_calls_that_lie_in_one_piece(tmp_path: Path) -> None:
     assert np.array_equal(np.stack([item["image"] for item in items]), image)
 
 
+def test_calls_are_joined_along_their_first_axes_and_one_call_stays_as_it_is() -> None:
+    calls = [{"image": np.full((1, 2), number), "scale": np.array(number)} for number in range(2)]
+
+    joined = arrays.stack([{"image": call["image"]} for call in calls])
+
+    assert joined["image"].tolist() == [[0, 0], [1, 1]]
+    assert arrays.stack(calls[1:])["scale"].shape == ()
+
+
 def test_python_objects_are_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "items.npz", image=np.array([{}], dtype=object))
 

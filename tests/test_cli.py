@@ -57,6 +57,15 @@ def test_without_a_command_it_prints_its_help(edgeai):
     assert all(command in out for command in cli.COMMANDS)
 
 
+@pytest.mark.parametrize("words", [["--help"], ["doctor", "--help"], ["--version"]])
+def test_help_and_version_end_well(capsys, words):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(words)
+
+    assert ended.value.code == 0
+    assert capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
@@ -149,7 +158,7 @@ def test_recommend_shows_frameworks_rules_plan_limits_and_what_to_run_next(edgea
     )
     assert "2 olive (no plugin brings it here)" in text
     assert "baseline onnxruntime-fp32" in text
-    assert "refuse onnxruntime-int8-static: It needs calibration items" in text
+    assert "refuse openvino-int8, onnxruntime-int8-static: It needs calibration items" in text
     assert "accuracy at least 95.00 % of the reference's" in text
     assert f"$ pytest --pyargs pytest_edgeai.suites --edge-model={sample.model} --edge-target=intel" in text
     assert max(map(len, [line for line in out.splitlines() if "$" not in line])) <= 80
@@ -160,6 +169,14 @@ def test_recommend_builds_nothing_and_leaves_the_working_folder_alone(edgeai, sa
 
     assert {path.name for path in tmp_path.iterdir()} == {"cache", "tmp"}
     assert not (tmp_path / "cache" / "variants").exists()
+
+
+def test_an_option_is_taken_under_the_plugins_name_too(edgeai, sample):
+    words = ("--edge-target=drone", "--edge-prefer-route=rapid", "--edge-require=mobile", "--edge-stand-in")
+
+    _, _, err = edgeai("recommend", str(sample.model), *words)
+
+    assert "No target named 'drone'" in err
 
 
 def test_recommend_with_data_offers_what_needs_calibration(edgeai, sample):
@@ -186,6 +203,14 @@ def test_recommend_as_json_cites_a_rule_and_a_fact_for_every_framework(edgeai, s
         assert preference["framework"] in found["frameworks"]
     assert found["plan"]["preferences"][0]["framework"] == "onnxruntime"
     assert ("--edge-prefer-route" in found["next"][0]) == (route != "target")
+
+
+def test_recommend_shows_every_limit_that_the_target_states(edgeai, sample):
+    _, out, _ = edgeai("recommend", str(sample.model), "--target=ios", "--cache=cache")
+
+    text = joined(out)
+    assert "package at most 50 MB" in text
+    assert "network none when it runs" in text
 
 
 def test_recommend_passes_over_what_reads_no_onnx(edgeai, sample):
@@ -262,15 +287,14 @@ def test_a_terminal_without_utf_8_gets_ascii(tmp_path, sample):
     assert ended.stdout.startswith(b"gr\\xf6\\xdfe u.onnx\n")
 
 
-def test_a_name_that_is_not_utf_8_is_an_error_without_a_traceback(tmp_path, sample):
+def test_a_name_that_is_not_utf_8_is_shown_escaped(tmp_path, sample):
     model = os.fsencode(tmp_path) + b"/caf\xe9.onnx"
     Path(os.fsdecode(model)).write_bytes(sample.model.read_bytes())
 
     ended = in_process("assess", os.fsdecode(model), PYTHONIOENCODING="ascii")
 
-    assert (ended.returncode, ended.stdout) == (2, b"")
-    assert ended.stderr.startswith(b"edgeai: caf\\udce9")
-    assert b"Traceback" not in ended.stderr
+    assert (ended.returncode, ended.stderr) == (0, b"")
+    assert ended.stdout.startswith(b"caf\\udce9.onnx\n")
 
 
 def test_who_reads_no_further_gets_no_traceback(sample):

@@ -419,9 +419,11 @@ def test_axes_of_one_name_must_have_one_size(made: Callable[..., Dataset]) -> No
     [
         ([IMAGE], {"image": images(3)}, ["logits", "boxes", "summary"]),
         ([spec("image", 1, 1, 4, 4)], {"image": images(3)}, ["boxes", "summary"]),
+        ([IMAGE], {"image": images(3)[:, None]}, ["logits", "boxes", "summary"]),
+        ([IMAGE], {"image": np.ones((3, 2, 1, 4, 4), np.float32)}, []),
         ([SIGNAL], {"signal": np.ones((3, 20, 1, 3), np.float32)}, []),
     ],
-    ids=["items", "a batch of one", "whole calls"],
+    ids=["items", "a batch of one", "whole calls of one", "whole calls of two", "no batch"],
 )
 def test_outputs_lose_their_batch_where_items_were_given_one(
     made: Callable[..., Dataset], inputs: list[TensorSpec], arrays: dict[str, NDArray[Any]], cut: list[str]

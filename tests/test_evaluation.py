@@ -168,6 +168,13 @@ def test_without_labels_another_number_of_items_than_the_references_is_a_model_e
         evaluation(workers, labels=None).scores("variant", EVALUATION)
 
 
+def test_a_variant_without_the_output_that_is_scored_is_a_model_error(evaluation):
+    workers = Workers({"variant": lambda x: {"logits_0": right(x)["logits"]}})
+
+    with pytest.raises(ModelError, match="variant has no output named 'logits', as the model has, but 'logits_0'"):
+        evaluation(workers).scores("variant", EVALUATION)
+
+
 def no_licence(outputs: Mapping[str, np.ndarray], label: int) -> float:
     raise RuntimeError("no licence")
 

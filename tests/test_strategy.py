@@ -108,14 +108,64 @@ def test_the_catalogue_does_not_depend_on_the_order_of_the_frameworks():
         ("zeta-*", ["zeta-fp16", "zeta-int8"]),
         ("alpha-int8-[sd]*", ["alpha-int8-dynamic", "alpha-int8-static"]),
         ("mid-int4", ["mid-int4"]),
-        ("ZETA-*", []),
-        ("int8", []),
+        ("mid-int4 zeta-int8 *-int4", ["zeta-int8", "mid-int4"]),
+        ("zeta-int8@threads=1 zeta-int8", ["zeta-int8", "zeta-int8@threads=1"]),
+        ("zeta-*@batch=8,hint=latency", ["zeta-fp16@batch=8,hint=latency", "zeta-int8@batch=8,hint=latency"]),
+        ("mid-*@hint=latency,batch=8 mid-*@batch=8,hint=latency", ["mid-int4@hint=latency,batch=8"]),
+        (" ", names(strategy.catalogue(engines(), target("zeta", "alpha"), "onnx"))),
     ],
 )
-def test_a_glob_chooses_among_whole_names_and_minds_case(glob, expected):
+def test_a_list_of_globs_chooses_among_whole_names_and_tunes_what_it_chose(glob, expected):
     found = strategy.catalogue(engines(), target("zeta", "alpha"), "onnx", glob)
 
     assert names(found) == expected
+
+
+def test_tuning_is_part_of_the_recipe_with_numbers_as_numbers():
+    (found,) = strategy.catalogue(engines(), target(), "onnx", "mid-int4@threads=2,hint=throughput,device=GPU.1")
+
+    assert found.tuning == {"threads": 2, "hint": "throughput", "device": "GPU.1"}
+    assert found == msgspec.structs.replace(recipe("mid-int4"), tuning=found.tuning)
+
+
+def test_the_baseline_is_among_what_can_be_tuned_and_not_among_what_can_be_built():
+    frameworks = [Engine("onnxruntime", recipe("onnxruntime-int8"), baseline=recipe("onnxruntime-fp32"))]
+
+    plain, tuned = (
+        strategy.catalogue(frameworks, target(), "onnx", f"onnxruntime-*{end}") for end in ("", "@threads=1")
+    )
+
+    assert names(plain) == ["onnxruntime-int8"]
+    assert names(tuned) == ["onnxruntime-fp32@threads=1", "onnxruntime-int8@threads=1"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "sentence"),
+    [
+        (
+            "zeta-int9",
+            "No recipe's name matches --edge-recipe zeta-int9. Did you mean 'zeta-int8'? Known: alpha-fp32, ",
+        ),
+        ("ZETA-int8", "No recipe's name matches --edge-recipe ZETA-int8. Did you mean 'zeta-int8'? Known: "),
+        ("int8", "No recipe's name matches --edge-recipe int8. Did you mean 'zeta-int8'? Known: "),
+        ("zeta-* qqq@threads=1", "No recipe's name matches --edge-recipe qqq@threads=1. Known: "),
+        ("zeta-int8@", "--edge-recipe zeta-int8@: '' is not KEY=VALUE. "),
+        ("zeta-int8@threads", "--edge-recipe zeta-int8@threads: 'threads' is not KEY=VALUE. "),
+        ("zeta-int8@threads=", "--edge-recipe zeta-int8@threads=: 'threads=' is not KEY=VALUE. "),
+        ("zeta-int8@threads=0", "--edge-recipe zeta-int8@threads=0: threads is a number of at least 1, not '0'."),
+        ("zeta-int8@batch=-1", "--edge-recipe zeta-int8@batch=-1: batch is a number of at least 1, not '-1'."),
+        ("zeta-int8@batch=1,batch=2", "--edge-recipe zeta-int8@batch=1,batch=2: 'batch' is there twice."),
+        (
+            "zeta-int8@hint=latncy",
+            "--edge-recipe zeta-int8@hint=latncy: No hint named 'latncy'. Did you mean 'latency'?",
+        ),
+    ],
+)
+def test_what_matches_nothing_or_can_not_be_read_is_a_usage_error_with_a_guess(wanted, sentence):
+    with pytest.raises(UsageError) as raised:
+        strategy.catalogue(engines(), target("zeta"), "onnx", wanted)
+
+    assert str(raised.value).startswith(sentence)
 
 
 def test_onnx_runtime_is_the_baseline_whatever_the_target_prefers():
@@ -250,27 +300,6 @@ def ordered_plan(frameworks: list[Engine], name: str, device: Device = DEVICE, a
     )
 
 
-@pytest.mark.parametrize(
-    ("name", "dtype", "shape", "expected"),
-    [
-        ("image", "float32", (1, 3, 224, 224), "image"),
-        ("pixels", "uint8", ("n", 224, 224, 3), "image"),
-        ("input_ids", "int64", ("batch", "sequence"), "text"),
-        ("attention_mask", "int64", ("batch", "sequence"), "text"),
-        ("x", "int32", (1, "length"), "text"),
-        ("audio_signal", "float32", (1, 80, "frames"), "audio"),
-        ("x", "float32", (1, 100, 8), "series"),
-        ("x", "float32", ("n", 12), "tabular"),
-        ("category", "int64", ("n", 3), "tabular"),
-        ("x", "float32", (), "tabular"),
-    ],
-)
-def test_an_inputs_modality_is_known_by_its_name_dtype_and_shape(name, dtype, shape, expected):
-    spec = TensorSpec(name=name, dtype=dtype, shape=shape)
-
-    assert strategy.modalities(msgspec.structs.replace(ASSESSMENT, inputs=(spec, spec))) == (expected,)
-
-
 def test_a_plan_without_offers_is_told_as_one():
     plan = planned([Engine("zeta", recipe("zeta-bf16"), refused="The CPU has no AMX.")], {"zeta"})
 
@@ -281,10 +310,36 @@ def test_a_plan_without_offers_is_told_as_one():
     assert strategy.nothing(plan) == "No recipe is offered for detector on drone: zeta-bf16: The CPU has no AMX."
 
 
+def test_recipes_that_are_refused_for_one_reason_are_told_together():
+    picky = Engine("zeta", recipe("zeta-bf16"), recipe("zeta-int8"), refused="It is Tuesday.")
+    frameworks = [picky, Engine("alpha", recipe("alpha-int8"), refused="It rains.")]
+
+    plan = planned(frameworks, {"zeta", "alpha"})
+
+    text = strategy.lines(plan, target("zeta", "alpha"), "a-device", None)
+    assert [line for line in text if line.startswith("  refuse")] == [
+        "  refuse    zeta-bf16, zeta-int8: It is Tuesday.",
+        "  refuse    alpha-int8: It rains.",
+    ]
+    assert "zeta-bf16, zeta-int8: It is Tuesday; alpha-int8: It rains." in strategy.nothing(plan)
+
+
 def test_a_plan_of_no_recipe_at_all_is_told_as_one():
     plan = planned([Engine("zeta")], {"zeta"})
 
     assert strategy.nothing(plan).endswith("or none has a name that was asked for.")
+
+
+def test_frameworks_that_one_rule_named_share_a_line():
+    plan = ordered_plan([Engine("openvino", recipe("openvino-int8"))], "intel")
+
+    text = strategy.lines(plan, {target.name: target for target in TARGETS}["intel"], "a-device", None)
+
+    prefer = [line.partition(" because ")[0] for line in text if line.startswith("  prefer")]
+    assert prefer == [
+        "  prefer    openvino, olive: platform matrix: Intel CPU/GPU -> OpenVINO, then Olive,",
+        "  prefer    onnxruntime: target: intel's own order -> OpenVINO, then Olive, then ONNX Runtime,",
+    ]
 
 
 def test_a_plan_for_people_cites_rules_and_passes_over_what_reads_no_such_model():
@@ -303,6 +358,52 @@ def test_a_frameworks_own_refusal_is_told_in_its_words():
 
     assert plan.offers == ()
     assert plan.refusals == (Refusal(recipe="zeta-bf16", reason="The CPU has no AMX."),)
+
+
+def test_a_target_that_a_framework_can_not_execute_on_refuses_its_recipes_installed_or_not():
+    drone = msgspec.structs.replace(target("zeta"), refuses={"zeta": "A drone has no zeta.", "mid": "Nor a mid."})
+    frameworks = engines()
+
+    plan = strategy.plan(
+        strategy.catalogue(frameworks, drone, "onnx"),
+        recipe("onnxruntime-fp32"),
+        {framework.name: framework for framework in frameworks},
+        {"zeta", "alpha"},
+        ASSESSMENT,
+        drone,
+        DEVICE,
+        "detector",
+        100,
+    )
+
+    assert {refusal.recipe: refusal.reason for refusal in plan.refusals} == {
+        "zeta-fp16": "A drone has no zeta.",
+        "zeta-int8": "A drone has no zeta.",
+        "mid-int4": "Nor a mid.",
+    }
+
+
+def test_tuned_recipes_of_a_framework_that_does_not_heed_tuning_are_refused():
+    deaf, heeding = Engine("zeta", recipe("zeta-int8")), Engine("alpha", recipe("alpha-int8"))
+    heeding.tunes = True
+    tuned = strategy.catalogue([deaf, heeding], target("zeta"), "onnx", "*@threads=1")
+
+    plan = strategy.plan(
+        tuned,
+        recipe("onnxruntime-fp32"),
+        {"zeta": deaf, "alpha": heeding},
+        {"zeta", "alpha"},
+        ASSESSMENT,
+        target("zeta"),
+        DEVICE,
+        "detector",
+        100,
+    )
+
+    assert names([offer.recipe for offer in plan.offers]) == ["alpha-int8@threads=1"]
+    assert plan.refusals == (
+        Refusal(recipe="zeta-int8@threads=1", reason="zeta can't be tuned: ask for it without @threads=1."),
+    )
 
 
 def test_what_is_not_installed_is_not_asked_for_its_opinion():

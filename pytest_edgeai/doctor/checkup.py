@@ -45,7 +45,7 @@ def check_up(
     found: Registry,
     device: Device,
     target: Target,
-    cache: Path,
+    cache: Path | None,
     task: Task,
     say: Callable[[str], None],
     progress: Callable[[str], None],

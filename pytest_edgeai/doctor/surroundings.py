@@ -38,8 +38,8 @@ class Check(Record, frozen=True, kw_only=True):
     mend: str = ""
 
 
-def look(device: Device, cache: Path, say: Callable[[str], None]) -> list[Check]:
-    """Everything, in some two seconds. ``cache``: the folder that variants are kept in."""
+def look(device: Device, cache: Path | None, say: Callable[[str], None]) -> list[Check]:
+    """Everything, in some two seconds. ``cache``: the folder that variants are kept in, if any."""
     return [
         *of_device(device),
         _of_noise(device.cores),
@@ -129,7 +129,10 @@ def _of_noise(cores: int) -> Check:
     )
 
 
-def _of_cache(root: Path) -> Check:
+def _of_cache(root: Path | None) -> Check:
+    if root is None:
+        text, mend = "this user has no home folder, so variants are kept for one run only", "name one with --edge-cache"
+        return Check(name="cache", state="problem", text=text, mend=mend)
     told: list[str] = []
     with tempfile.TemporaryDirectory(prefix="pytest-edgeai-") as fallback:
         writable = building.Cache(root, told.append, Path(fallback)).root == root

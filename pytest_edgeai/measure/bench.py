@@ -8,6 +8,7 @@ from typing import Any, Self
 
 import msgspec
 
+from pytest_edgeai.errors import EdgeError, hinted
 from pytest_edgeai.measure.process import Worker
 from pytest_edgeai.records import Variant
 
@@ -29,6 +30,8 @@ class Setup:
     """``.npz`` with the items that calls are timed on."""
     offline: bool = False
     """Whether the process shall have no network, where the system allows to take it away."""
+    hint: str = ""
+    """What to say when the first calls fail: that inputs were made up, and how to choose others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +71,10 @@ class Bench:
                 threads=setup.threads,
                 metrics=list(metrics),
             )
-        except BaseException:
+        except BaseException as error:
             self._worker.close()
+            if setup.hint and isinstance(error, EdgeError):
+                raise hinted(error, setup.hint) from error
             raise
         self.readings: dict[str, dict[str, float]] = loaded["readings"]
         """Metric -> part -> number, of loading and the first calls."""

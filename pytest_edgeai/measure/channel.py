@@ -48,6 +48,18 @@ def receive(connection: Connection) -> dict[str, Any]:
     return message
 
 
+def waiter(connection: Connection) -> Callable[[float], bool]:
+    """A function that tells whether something can be received within so many seconds.
+
+    Not ``connection.poll``, which makes a selector anew each time: with one that lasts, a turn costs the pytest process a sixth less.
+    """
+    if sys.platform == "win32":
+        return connection.poll
+    poll = select.poll()
+    poll.register(connection, select.POLLIN)
+    return lambda seconds: bool(poll.poll(1000 * seconds))
+
+
 def _escaped(value: Any) -> Any:
     """With the bytes of texts that stand for files' names; each side has its own encoding for them."""
     match value:
@@ -69,18 +81,6 @@ def _name(code: int, data: memoryview) -> str:
     if code != _NAME:
         raise msgspec.DecodeError(f"an unknown extension {code}")
     return os.fsdecode(bytes(data))
-
-
-def waiter(connection: Connection) -> Callable[[float], bool]:
-    """A function that tells whether something can be received within so many seconds.
-
-    Not ``connection.poll``, which makes a selector anew each time: with one that lasts, a turn costs the pytest process a sixth less.
-    """
-    if sys.platform == "win32":
-        return connection.poll
-    poll = select.poll()
-    poll.register(connection, select.POLLIN)
-    return lambda seconds: bool(poll.poll(1000 * seconds))
 
 
 def open_handle(handle: str) -> Connection:

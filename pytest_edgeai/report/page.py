@@ -151,9 +151,7 @@ def _environment() -> "Environment":
 
 def _finalized(value: Any) -> Any:
     """What every expression of a template goes through: no text gets onto the page with characters that act."""
-    import markupsafe
-
-    return plain(value, 4000) if isinstance(value, str) and not isinstance(value, markupsafe.Markup) else value
+    return plain(value, 4000) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
 
 def _source(environment: "Environment", name: str) -> Any:

@@ -19,6 +19,14 @@ _OFFLINE = Limits(offline=True)
 _NO_ONNX = "MLX and llama.cpp read no ONNX: such a model goes to the frameworks that follow them in the order."
 _NO_ONNX_LLAMACPP = "llama.cpp reads no ONNX: such a model goes to the frameworks that follow it in the order."
 
+_ONNX_ENGINES = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO", "olive": "Olive"}
+# https://coral.ai/docs/edgetpu/models-intro/#compatibility-overview
+_NO_EDGE_TPU = (
+    "{} can't execute on an Edge TPU, which runs only 8-bit TensorFlow Lite models compiled for it. Convert and compile the model's source "
+    "(edgetpu_compiler) and register a framework plugin that runs the result; what int8 does to the model's accuracy and size can be "
+    "judged on a CPU with --edge-target=cross."
+)
+
 TARGETS: tuple[Target, ...] = (
     Target(
         name="intel",
@@ -93,6 +101,7 @@ TARGETS: tuple[Target, ...] = (
                 "plugin can supply an engine that does."
             ),
         ),
+        refuses={name: _NO_EDGE_TPU.format(engine) for name, engine in _ONNX_ENGINES.items()},
     ),
     Target(
         name="cross",

@@ -154,6 +154,8 @@ class Shell:
             status, text = self._pytest([*arguments, "--collect-only"])
             assert status in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED), f"{block}: `{command}`:\n{text}"
             return
+        if program == "edgeai" and not shown:
+            arguments += ["--help"]
         self.status, text = {"pytest": self._pytest, "edgeai": self._edgeai, "cat": self._cat}[program](arguments)
         machine = f"{self.device.cpu} ({self.device.system} {self.device.architecture})"
         for own, told in ((self.device.name, DEVICE), (machine, MACHINE), (f"{self.pytester.path}/", "")):
@@ -172,11 +174,8 @@ class Shell:
         return int(result.ret), result.stdout.str() + result.stderr.str()
 
     def _edgeai(self, arguments: list[str]) -> tuple[int, str]:
-        module, _, function = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"][
-            "edgeai"
-        ].partition(":")
-        code = f"import sys; from {module} import {function}; sys.exit({function}())"
-        done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+        command = [sys.executable, "-m", "pytest_edgeai.cli", *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
         return done.returncode, done.stdout + done.stderr
 
     def _cat(self, arguments: list[str]) -> tuple[int, str]:

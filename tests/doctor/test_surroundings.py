@@ -108,6 +108,7 @@ def test_a_lock_that_another_process_holds_is_told_and_not_waited_for(tmp_path, 
 def test_a_lock_that_can_not_be_used_is_a_problem_with_its_remedy(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "file"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
 
     check = surroundings.of_lock(lambda text: None)
 

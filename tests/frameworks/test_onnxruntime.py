@@ -1,10 +1,14 @@
 """ONNX Runtime: catalogue, refusals, builds and sessions, on small real models."""
 
+import platform
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import models
+import msgspec
 import numpy as np
 import onnx
 import onnxruntime
@@ -13,11 +17,11 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from pytest_edgeai.assess import read_model
-from pytest_edgeai.errors import BuildError, EdgeError
+from pytest_edgeai.errors import BuildError, EdgeError, UnsupportedError
 from pytest_edgeai.frameworks import onnxruntime as module
 from pytest_edgeai.frameworks.onnxruntime import OnnxRuntime, edge_frameworks
 from pytest_edgeai.protocols import Framework
-from pytest_edgeai.records import Device, Recipe, Target
+from pytest_edgeai.records import Assessment, Device, EngineDevice, Recipe, Target
 
 ENGINE = OnnxRuntime()
 TARGET = Target(name="cross", title="Any", frameworks=("onnxruntime",))
@@ -41,7 +45,7 @@ OLD = Device(
     cores=2,
     memory_bytes=2**33,
 )
-DYNAMIC, STATIC = ENGINE.catalogue(TARGET, "onnx")
+FP16, SINGLE, DYNAMIC, STATIC = ENGINE.catalogue(TARGET, "onnx")
 BASELINE = Recipe(framework="onnxruntime", precision="fp32")
 
 Items = list[dict[str, NDArray[Any]]]
@@ -129,6 +133,15 @@ def built(recipe: Recipe, model: Path, folder: Path, calibration: Items | None =
     return artifact
 
 
+@pytest.fixture(scope="module")
+def assessed(tmp_path_factory: pytest.TempPathFactory) -> Assessment:
+    return read_model(str(convolutional(tmp_path_factory.mktemp("assessed"))))
+
+
+def tuned(recipe: Recipe, **tuning: str | int) -> Recipe:
+    return msgspec.structs.replace(recipe, tuning=tuning)
+
+
 def cosine(left: NDArray[Any], right: NDArray[Any]) -> float:
     left, right = left.ravel(), right.ravel()
     return float(left @ right / np.linalg.norm(left) / np.linalg.norm(right))
@@ -147,7 +160,9 @@ def test_the_engine_is_found_by_the_hook() -> None:
 def test_the_catalogue_is_sorted_and_the_same_whenever_it_is_asked() -> None:
     names = [recipe.name for recipe in ENGINE.catalogue(TARGET, "onnx")]
 
-    assert names == sorted(names) == ["onnxruntime-int8-dynamic", "onnxruntime-int8-static"]
+    assert names == sorted(names)
+    assert names[0] == "onnxruntime-fp16"
+    assert names[-2:] == ["onnxruntime-int8-dynamic", "onnxruntime-int8-static"]
     assert ENGINE.catalogue(TARGET, "onnx") == OnnxRuntime().catalogue(TARGET, "onnx")
 
 
@@ -223,6 +238,81 @@ def test_a_quantized_model_is_refused_for_int8_but_is_a_baseline(tmp_path: Path)
 
     assert str(ENGINE.refusal(STATIC, assessment, VNNI)).startswith("The model is already quantized (it has")
     assert ENGINE.refusal(BASELINE, assessment, VNNI) is None
+
+
+def test_fp16_is_offered_where_there_are_kernels_for_it_and_refused_on_x86(tmp_path: Path) -> None:
+    assessment = read_model(str(convolutional(tmp_path)))
+    arm = msgspec.structs.replace(OLD, architecture="arm64", features=("asimddp", "asimdhp", "neon"))
+
+    assert ENGINE.refusal(FP16, assessment, arm) is None
+    assert "the CPU has half-precision arithmetic" in ENGINE.reason(FP16, assessment, arm)
+    assert "no half-precision kernels for this CPU (a CPU, x86_64)" in str(ENGINE.refusal(FP16, assessment, VNNI))
+
+
+def test_trees_are_offered_one_thread_and_nothing_else(tmp_path: Path) -> None:
+    assessment = read_model(str(models.trees(tmp_path / "trees.onnx")))
+
+    refused = {recipe.name: ENGINE.refusal(recipe, assessment, VNNI) for recipe in ENGINE.catalogue(TARGET, "onnx")}
+
+    assert [name for name, sentence in refused.items() if sentence is None] == ["onnxruntime-fp32-single"]
+    assert refused["onnxruntime-int8-static"] == (
+        "Its work is in 1 TreeEnsembleClassifier, for which ONNX Runtime has kernels in full precision alone, so there is nothing to bring "
+        "to int8. What may help such a model is one thread: onnxruntime-fp32-single."
+    )
+
+
+def test_one_thread_is_refused_for_what_has_no_trees(tmp_path: Path) -> None:
+    refused = ENGINE.refusal(SINGLE, read_model(str(dense(tmp_path))), VNNI)
+
+    assert str(refused).startswith("It is for ensembles of trees")
+
+
+@pytest.mark.parametrize(
+    ("tuning", "sentence"),
+    [
+        ({"threads": 2}, None),
+        ({"threads": 3}, "3 threads are more than the 2 cores that this device lets a process use."),
+        ({"batch": 8}, None),
+        ({"device": "CPU"}, None),
+        ({"device": "GPU"}, "ONNX Runtime has no provider for GPU here (it has CPUExecutionProvider)."),
+        ({"device": "gpu"}, "No device for ONNX Runtime named 'gpu'. Known: CPU, GPU, NPU."),
+        ({"hint": "throughput"}, "ONNX Runtime has no performance hints: "),
+        ({"precision": "bf16"}, "ONNX Runtime computes in what the model's file says: "),
+        (
+            {"threds": 2},
+            "No tuning of onnxruntime named 'threds'. Did you mean 'threads'? Known: batch, device, threads.",
+        ),
+    ],
+)
+def test_tuning_that_can_not_be_had_is_refused(tuning: dict[str, Any], sentence: str | None, tmp_path: Path) -> None:
+    listed = {"onnxruntime": (EngineDevice(name="CPUExecutionProvider"),)}
+    device = msgspec.structs.replace(VNNI, engines=listed)
+    recipe = msgspec.structs.replace(STATIC, tuning=tuning)
+
+    refused = ENGINE.refusal(recipe, read_model(str(convolutional(tmp_path))), device)
+
+    assert (refused or "").startswith(sentence or "")
+    assert (refused is None) == (sentence is None)
+
+
+def test_a_gpu_is_used_where_the_build_has_a_provider_for_it(tmp_path: Path) -> None:
+    listed = {"onnxruntime": tuple(EngineDevice(name=f"{name}ExecutionProvider") for name in ("CUDA", "CPU"))}
+    device = msgspec.structs.replace(OLD, engines=listed)
+    recipe = msgspec.structs.replace(FP16, tuning={"device": "GPU"})
+    assessment = read_model(str(convolutional(tmp_path)))
+
+    assert ENGINE.refusal(recipe, assessment, device) is None
+    assert "GPUs have half-precision arithmetic" in ENGINE.reason(recipe, assessment, device)
+
+
+def test_a_batch_is_refused_where_the_model_has_a_fixed_one(assessed: Assessment, tmp_path: Path) -> None:
+    fixed = msgspec.structs.replace(
+        assessed, inputs=tuple(msgspec.structs.replace(spec, shape=(1, *spec.shape[1:])) for spec in assessed.inputs)
+    )
+
+    refused = ENGINE.refusal(msgspec.structs.replace(STATIC, tuning={"batch": 8}), fixed, VNNI)
+
+    assert refused == "The batch of this model is fixed: export it with a dynamic first axis in every input."
 
 
 # Building and running --------------------------------------------------------------------------------------------------------
@@ -328,6 +418,145 @@ def test_the_cpu_is_among_the_devices() -> None:
     assert any(device.name == "CPUExecutionProvider" and "fp32" in device.capabilities for device in ENGINE.devices())
 
 
+def test_a_batch_that_was_asked_for_is_fixed_and_another_one_is_computed_too(tmp_path: Path) -> None:
+    model, recipe = convolutional(tmp_path), tuned(STATIC, batch=3)
+    items = images(3)
+    runner = ENGINE.load(recipe, built(recipe, model, tmp_path, images(8)), threads=1)
+    batch = {"image": np.concatenate([item["image"] for item in items])}
+
+    together, alone = runner(batch)["logits"], np.concatenate([runner(item)["logits"] for item in items])
+
+    np.testing.assert_allclose(together, alone, atol=1e-5)
+    assert runner.placement()["batch"] == "3"
+
+
+def test_a_batch_that_the_session_does_not_have_is_an_error(tmp_path: Path) -> None:
+    unmarked = built(BASELINE, convolutional(tmp_path), tmp_path)
+
+    with pytest.raises(EdgeError, match="was asked to fix the batch of onnxruntime-fp32@batch=3 at 3, and it is batch"):
+        ENGINE.load(tuned(BASELINE, batch=3), unmarked, threads=1)
+
+
+def test_threads_that_were_asked_for_are_used_whatever_the_bench_says(tmp_path: Path) -> None:
+    recipe = tuned(BASELINE, threads=3)
+
+    runner = ENGINE.load(recipe, built(recipe, convolutional(tmp_path), tmp_path), threads=1)
+
+    assert runner.placement()["threads"] == "3"
+
+
+def test_other_threads_than_asked_for_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    artifact = built(BASELINE, convolutional(tmp_path), tmp_path)
+    counts = iter([5, 5])
+    monkeypatch.setattr(module, "_threads_there", lambda: next(counts))
+
+    with pytest.raises(EdgeError, match="was asked to run onnxruntime-fp32@threads=2 in 2 threads, and uses 1"):
+        ENGINE.load(tuned(BASELINE, threads=2), artifact, threads=1)
+
+
+def test_a_provider_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    artifact = built(BASELINE, convolutional(tmp_path), tmp_path)
+
+    with pytest.raises(EdgeError, match="this build of ONNX Runtime has no provider for NPU"):
+        ENGINE.load(tuned(BASELINE, device="NPU"), artifact, threads=1)
+
+
+def test_parallel_requests_each_get_their_own_answers(tmp_path: Path) -> None:
+    model = convolutional(tmp_path)
+    runner = ENGINE.load(BASELINE, built(BASELINE, model, tmp_path), threads=2)
+    items = images(32)
+    requests = runner.parallel(4)  # type: ignore[attr-defined] # not every runner has it
+
+    with ThreadPoolExecutor(4) as pool:
+        shares = [
+            pool.submit(lambda r, part: [r(item) for item in part], r, items[k::4]) for k, r in enumerate(requests)
+        ]
+        answers = [share.result() for share in shares]
+
+    for first, share in enumerate(answers):
+        for item, answer in zip(items[first::4], share, strict=True):
+            np.testing.assert_allclose(answer["logits"], direct(model, item), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("opset", [7, 11, 12])
+@pytest.mark.parametrize("recipe", [DYNAMIC, STATIC], ids=lambda recipe: recipe.name)
+def test_models_of_old_opsets_are_converted_and_quantized(recipe: Recipe, opset: int, tmp_path: Path) -> None:
+    model = models.dense(tmp_path / "old.onnx", opset=opset)
+    items = vectors(8)
+
+    runner = ENGINE.load(recipe, built(recipe, model, tmp_path, items), threads=1)
+
+    assert min(cosine(runner(item)["y"], direct(model, item)) for item in items) > 0.99
+
+
+def test_an_opset_that_can_not_be_converted_is_not_supported(tmp_path: Path) -> None:
+    # This form of normalization went away with opset 9.
+    graph = helper.make_graph(
+        [
+            helper.make_node("BatchNormalization", ["x", "one", "zero", "zero", "one"], ["h"], spatial=0),
+            helper.make_node("MatMul", ["h", "w"], ["y"]),
+        ],
+        "old",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 8])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 8])],
+        [
+            numpy_helper.from_array(values.astype(np.float32), name)
+            for name, values in (("one", np.ones(8)), ("zero", np.zeros(8)), ("w", np.eye(8)))
+        ],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 7)], ir_version=8), tmp_path / "old.onnx")
+
+    with pytest.raises(
+        UnsupportedError,
+        match=r"opset 7, int8 needs 13, and it can't be converted \(Attribute spatial must have value 1\)\. Export it with opset 13",
+    ):
+        built(DYNAMIC, tmp_path / "old.onnx", tmp_path)
+
+
+def test_dynamic_int8_of_an_lstm_points_the_same_way(tmp_path: Path) -> None:
+    model = models.recurrent(tmp_path / "lstm.onnx")
+    random = np.random.default_rng(3)
+    items = [{"series": random.normal(size=(20, 1, 8)).astype(np.float32)} for _ in range(4)]
+
+    runner = ENGINE.load(DYNAMIC, built(DYNAMIC, model, tmp_path), threads=1)
+
+    assert min(cosine(runner(item)["y"], direct(model, item)) for item in items) > 0.99
+
+
+def test_inputs_of_other_types_and_several_outputs_are_quantized(tmp_path: Path) -> None:
+    texts, model = models.sentences(16), models.transformer(tmp_path / "transformer.onnx")
+    towers, both = models.pairs(16), models.two_towers(tmp_path / "two.onnx")
+    text_folder, tower_folder = tmp_path / "texts", tmp_path / "towers"
+    text_folder.mkdir()
+    tower_folder.mkdir()
+
+    reader = ENGINE.load(STATIC, built(STATIC, model, text_folder, texts), threads=1)
+    viewer = ENGINE.load(STATIC, built(STATIC, both, tower_folder, towers), threads=1)
+
+    assert min(cosine(reader(item)["logits"], direct(model, item)) for item in texts) > 0.99
+    assert list(viewer(towers[0])) == ["class", "amount"]
+    assert min(cosine(viewer(item)["class"], direct(both, item)) for item in towers) > 0.98
+
+
+def test_halves_are_stored_in_half_precision_and_answer_in_single(tmp_path: Path) -> None:
+    model, halves = convolutional(tmp_path), tmp_path / "halves.onnx"
+    # For a GPU, so that this CPU is not asked for kernels that it may not have.
+    module._halve(tuned(FP16, device="GPU"), model, halves, tmp_path)
+
+    assert read_model(str(halves)).weight_dtypes == ("float16",)
+    (item,) = images(1)
+    assert direct(halves, item).dtype == np.float32
+    assert cosine(direct(halves, item), direct(model, item)) > 0.999
+
+
+@pytest.mark.skipif(
+    platform.machine() not in ("x86_64", "AMD64"), reason="other CPUs may have kernels in half precision"
+)
+def test_halves_that_become_single_again_are_not_supported(tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedError, match="turns every weight back into fp32"):
+        built(FP16, convolutional(tmp_path), tmp_path)
+
+
 # Errors ----------------------------------------------------------------------------------------------------------------------
 
 
@@ -355,6 +584,21 @@ def test_a_quantization_that_quantizes_nothing_is_an_error(tmp_path: Path) -> No
 
     with pytest.raises(BuildError, match="no operator runs in int8, so this variant would be fp32 by another name"):
         built(DYNAMIC, nothing, tmp_path)
+
+
+def test_an_operator_that_the_engine_lacks_is_not_supported_and_named(tmp_path: Path) -> None:
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["h"]), helper.make_node("Zorro", ["h"], ["y"], domain="nobody")],
+        "unknown",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 64])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 64])],
+        [numpy_helper.from_array(np.eye(64, dtype=np.float32), "w")],
+    )
+    opsets = [helper.make_opsetid("", 18), helper.make_opsetid("nobody", 1)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=10), tmp_path / "unknown.onnx")
+
+    with pytest.raises(UnsupportedError, match="ONNX Runtime lacks an operator of this model: nobody:Zorro"):
+        built(DYNAMIC, tmp_path / "unknown.onnx", tmp_path)
 
 
 def test_an_artifact_that_is_not_there_is_an_error(tmp_path: Path) -> None:

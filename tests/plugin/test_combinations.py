@@ -268,7 +268,7 @@ def test_a_user_without_a_name_and_a_home_keeps_nothing_and_gets_every_verdict(s
 
     result.assert_outcomes(passed=2, failed=2)
     assert sorted(gates()) == sorted([SMALL, LARGE, HUGE])
-    assert "".join(result.outlines).count("This user has no home folder to keep variants in: name a folder") == 1
+    assert "".join(result.outlines).count("this user has no home folder, so this run keeps no variants") == 1
     assert [path.name for path in temporary.iterdir()] == ["pytest-edgeai-54321"]
     assert not (suite.pytester.path / "~").exists()
     assert clean(result)

@@ -122,3 +122,17 @@ def test_the_targets_are_data_alone_and_reach_for_no_device() -> None:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
 
     assert done.stdout == "[]\n"
+
+
+def test_an_edge_tpu_refuses_every_framework_that_reads_onnx_with_what_to_do_instead():
+    (edge_tpu,) = [target for target in builtin.TARGETS if target.name == "edge-tpu"]
+
+    assert set(edge_tpu.refuses) == {"onnxruntime", "openvino", "olive"}
+    for engine, sentence in edge_tpu.refuses.items():
+        assert sentence.lower().replace(" ", "").startswith(engine)
+        assert "TensorFlow Lite" in sentence
+        assert "--edge-target=cross" in sentence
+
+
+def test_no_other_target_refuses_a_framework():
+    assert [target.name for target in builtin.TARGETS if target.refuses] == ["edge-tpu"]
