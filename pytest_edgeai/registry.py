@@ -10,10 +10,10 @@ from typing import Any, cast
 
 import pluggy
 
-from pytest_edgeai.errors import PluginError, UsageError, unknown
+from pytest_edgeai.errors import EdgeError, PluginError, UsageError, unknown
 from pytest_edgeai.hookspecs import PROJECT, PluginHooks
 from pytest_edgeai.protocols import Framework, Metric
-from pytest_edgeai.records import Target
+from pytest_edgeai.records import Recipe, Target
 
 BUILT_IN = (
     "pytest_edgeai.targets.builtin",
@@ -85,6 +85,28 @@ def load(modules: Sequence[str]) -> Registry:
         metrics=_collect(manager.hook.edge_metrics, "metric", lambda found: isinstance(found, Metric)),
         targets=_collect(manager.hook.edge_targets, "target", lambda found: isinstance(found, Target)),
     )
+
+
+def ask(framework: Framework, method: str, *arguments: Any) -> Any:
+    """What a framework answers in the pytest process. Raises PluginError, naming it, for whatever it raises itself."""
+    try:
+        return getattr(framework, method)(*arguments)
+    except EdgeError:
+        raise
+    except Exception as error:  # a plugin's own, whatever it is
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise PluginError(f"The framework '{framework.name}' failed in {method}(): {reason}") from error
+
+
+def ask_for_recipes(framework: Framework, method: str, *arguments: Any) -> list[Recipe]:
+    """As :func:`ask`, of what gives a recipe, several, or none."""
+    answer = ask(framework, method, *arguments)
+    found = [] if answer is None else [answer] if isinstance(answer, Recipe) else answer
+    if not isinstance(found, Sequence) or not all(isinstance(one, Recipe) for one in found):
+        raise PluginError(
+            f"The framework '{framework.name}' gave {answer!r} in {method}(), which is no pytest_edgeai.records.Recipe."
+        )
+    return list(found)
 
 
 def versions(framework: Framework) -> dict[str, str] | None:

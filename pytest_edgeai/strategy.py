@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from pytest_edgeai import device as devices
-from pytest_edgeai import guidance
+from pytest_edgeai import guidance, registry
 from pytest_edgeai.errors import UsageError, unknown
 from pytest_edgeai.protocols import Framework
 from pytest_edgeai.records import (
@@ -47,12 +47,12 @@ def catalogue(
     too, where it is tuned. Raises UsageError where one matches nothing or can't be read.
     """
     engines = list(frameworks)
-    offered = [recipe for engine in engines for recipe in engine.catalogue(target, kind)]
+    offered = [recipe for engine in engines for recipe in registry.ask_for_recipes(engine, "catalogue", target, kind)]
     parts = (wanted or "").split()
     chosen = [] if parts else offered
     for part in parts:
         glob, at, tuned = part.partition("@")
-        baselines = [baseline for engine in engines if (baseline := engine.baseline(kind)) is not None]
+        baselines = [recipe for engine in engines for recipe in registry.ask_for_recipes(engine, "baseline", kind)]
         known = {recipe.name: recipe for recipe in (*offered, *(baselines if at else ()))}
         matching = [recipe for name, recipe in known.items() if fnmatch.fnmatchcase(name, glob)]
         if not matching:
@@ -97,7 +97,11 @@ def rank(target: Target, framework: str) -> int:
 
 def baseline_of(frameworks: Iterable[Framework], target: Target, kind: ModelKind) -> Recipe:
     """The recipe of the unoptimized model at source precision. ONNX Runtime is the engine that every ONNX model is made for."""
-    found = {framework.name: recipe for framework in frameworks if (recipe := framework.baseline(kind)) is not None}
+    found = {
+        framework.name: recipe
+        for framework in frameworks
+        for recipe in registry.ask_for_recipes(framework, "baseline", kind)
+    }
     if not found:
         raise UsageError(
             f"No framework that is installed runs an unoptimized {kind} model, so there is no baseline to compare with: "
@@ -141,10 +145,10 @@ def plan(
         elif recipe.calibrated and calibration_items == 0:
             refusal = "It needs calibration items, and there is no dataset: give one with --edge-dataset (made-up inputs would calibrate nothing)."
         else:
-            refusal = framework.refusal(recipe, assessment, device)
+            refusal = registry.ask(framework, "refusal", recipe, assessment, device)
         if refusal is None:
             reason, citations = (
-                framework.reason(recipe, assessment, device),
+                registry.ask(framework, "reason", recipe, assessment, device),
                 preferences[places[recipe.framework]].citations,
             )
             offers.append(Offer(recipe=recipe, reason=reason, citations=citations))

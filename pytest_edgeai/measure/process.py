@@ -172,7 +172,8 @@ class Worker:
         """End the process: by closing the connection, else by force."""
         with interrupts.held():
             self._connection.close()
-            if self._process is not None:
+            # Nothing is gained by an orderly end when something went wrong or somebody pressed Ctrl-C, and six workers add up.
+            if self._process is not None and sys.exc_info()[0] is None:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     self._process.wait(timeout=0.2)
             self.kill()

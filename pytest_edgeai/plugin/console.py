@@ -56,9 +56,7 @@ class Console:
     def write(self, text: str) -> None:
         """A line of its own, by pytest's own writer, whose place in the line is known then."""
         with self._uncaptured():
-            self._reporter.ensure_newline()
-            self._reporter.write_line(f"edgeai: {text}")
-            self._reporter.flush()
+            _write_line(self._reporter, text)
 
     def beat(self, text: str) -> None:
         """A line while the thread that runs tests waits at the start of one."""
@@ -142,8 +140,17 @@ class Following:
     def _print(self, text: str) -> None:
         with self._writing, contextlib.suppress(OSError, ValueError):  # a log that is gone needs no progress
             if self._reporter is not None:
-                self._reporter.write_line(f"edgeai: {text}")
-                self._reporter.flush()
+                _write_line(self._reporter, text)
+
+
+def _write_line(reporter: pytest.TerminalReporter, text: str) -> None:
+    reporter.ensure_newline()
+    if (
+        reporter._tw.width_of_current_line
+    ):  # dots of pytest-xdist's processes, of which the reporter doesn't know that they are a line
+        reporter.line("")
+    reporter.write_line(f"edgeai: {text}")
+    reporter.flush()
 
 
 def _draws() -> bool:

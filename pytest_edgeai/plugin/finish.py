@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from pytest_edgeai import folders, interrupts, journal, report, results
+from pytest_edgeai import folders, interrupts, journal
 from pytest_edgeai.measure import process
 from pytest_edgeai.plugin import state
 from pytest_edgeai.plugin.session import EdgeSession
 from pytest_edgeai.plugin.termination import Termination
 from pytest_edgeai.records import Outcome, Results
-from pytest_edgeai.report import terminal
+
+# What makes results and reports is imported where it is needed: an interrupted run ends without it.
 
 
 def finish(session: pytest.Session, termination: object) -> Results | None:
@@ -36,6 +37,8 @@ def finish(session: pytest.Session, termination: object) -> Results | None:
 
 def _gather(session: pytest.Session, edge: EdgeSession) -> Results | None:
     """A run that selected edge tests and decided no gate is not green, whatever pytest says."""
+    from pytest_edgeai import report, results
+
     problem = next((fact for kind, _, fact in journal.read(edge.folder) if kind == "problem"), None)
     if problem is not None:
         raise pytest.UsageError(problem)
@@ -66,6 +69,8 @@ def _gather(session: pytest.Session, edge: EdgeSession) -> Results | None:
 
 def summarize(reporter: pytest.TerminalReporter, config: pytest.Config, found: Results) -> None:
     """A section in pytest's terminal summary."""
+    from pytest_edgeai.report import terminal
+
     reporter.section("edgeai")
     writer = reporter._tw
     encoding = (getattr(writer._file, "encoding", None) or "ascii").lower()

@@ -1,8 +1,10 @@
 """The session: the plugin's state in one pytest process, and the run behind it."""
 
 import functools
+import traceback
 from datetime import UTC, datetime
 from pathlib import Path
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -44,9 +46,9 @@ class EdgeSession:
 
         who = self.worker_input["workerid"] if self.worker_input is not None else "main"
         plugins: list[str] = []
-        for names in self.config.hook.pytest_edge_plugins(config=self.config):
-            if isinstance(names, str):
-                raise UsageError(f"pytest_edge_plugins gives a list of modules' names, not the text '{names}'.")
+        for names in self._asked("pytest_edge_plugins"):
+            if not isinstance(names, list | tuple | NoneType) or not all(isinstance(name, str) for name in names or ()):
+                raise UsageError(f"pytest_edge_plugins gives a list of modules' names, not {names!r}.")
             plugins += names or ()
         return Run(self.settings, plugins, self.folder, who, self.progress)
 
@@ -63,7 +65,7 @@ class EdgeSession:
         from pytest_edgeai.errors import UsageError
 
         found: dict[str, Declaration] = {}
-        for models in self.config.hook.pytest_edge_models(config=self.config):
+        for models in self._asked("pytest_edge_models"):
             if not isinstance(models or {}, dict) or not all(isinstance(one, dict) for one in (models or {}).values()):
                 raise UsageError(f"pytest_edge_models gives {{name: {{'path': ..., 'dataset': ...}}}}, not {models!r}.")
             for name, arguments in (models or {}).items():
@@ -124,6 +126,19 @@ class EdgeSession:
             target=self.run.target.name,
             notes=tuple(text.splitlines()),
         )
+
+    def _asked(self, hook: str) -> "list[Any]":
+        """What conftests answer. Raises UsageError, naming the line, for whatever they raise."""
+        from pytest_edgeai.errors import EdgeError, UsageError
+
+        try:
+            return list(getattr(self.config.hook, hook)(config=self.config))
+        except EdgeError:
+            raise
+        except Exception as error:  # a conftest's own, whatever it is
+            last = traceback.extract_tb(error.__traceback__)[-1]
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            raise UsageError(f"{hook} failed ({last.filename}:{last.lineno}): {reason}") from error
 
     def _declared(self, where: str, folder: Path, *given: Any, **named: Any) -> "Declaration":
         """``given`` and ``named``: the arguments of an ``edge_model`` marker. Raises UsageError."""

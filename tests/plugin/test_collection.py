@@ -165,11 +165,24 @@ INI = {
         "def pytest_edge_plugins(config): return 'nowhere'",
         "pytest_edge_plugins gives a list *'nowhere'.",
     ),
+    "plugins raise": (
+        "",
+        "def pytest_edge_plugins(config): return 1 / 0",
+        "pytest_edge_plugins failed (*conftest.py:1): ZeroDivisionError: division by zero",
+    ),
+    "models raise": (
+        "",
+        "def pytest_edge_models(config):\n    raise OSError('no such\\nshare')",
+        "pytest_edge_models failed (*conftest.py:2): OSError: no such share",
+    ),
     "models": ("", "def pytest_edge_models(config): return ['m.onnx']", "pytest_edge_models gives {name: *['m.onnx']."),
 }
 
 
-@pytest.mark.parametrize(("what", "processes"), [*((what, "0") for what in INI), ("target", "2")])
+@pytest.mark.parametrize(
+    ("what", "processes"),
+    [*((what, "0") for what in INI), ("target", "2"), ("plugins raise", "2"), ("models raise", "2")],
+)
 def test_what_files_say_wrongly_is_a_usage_error_of_one_sentence(edge, what, processes):
     ini, conftest, sentence = INI[what]
     edge.pytester.makepyfile("def test_choice(edge_choice):\n    assert edge_choice.size <= 1e9\n")
@@ -267,6 +280,7 @@ class Engine:
 def edge_frameworks():
     return {answer}
 """
+HOOK = "from pytest_edgeai import hookimpl\n@hookimpl\n"
 LOAD = "def load(self, recipe, folder, threads): ..."
 BROKEN = {
     "missing_module": (None, "'missing_module' can't be loaded: ModuleNotFoundError: No module named 'missing_module'"),
@@ -281,11 +295,28 @@ BROKEN = {
     ),
     "raises": (FRAMEWORK.format(name="mine", load=LOAD, answer="1 / 0"), "'raises' failed in edge_frameworks: ZeroDiv"),
     "gives_none": (FRAMEWORK.format(name="m", load=LOAD, answer="None"), "'gives_none' failed in edge_frameworks: "),
+    "wrong_hook": (f"{HOOK}def edge_framework(): return []", "'wrong_hook' can't be loaded: *unknown hook 'edge_framework'"),
+    "wrong_metric": (f"{HOOK}def edge_metrics(): return [1]", "'wrong_metric' gave 1 as a metric, but it lacks name, *"),
+    "wrong_target": (f"{HOOK}def edge_targets(): return ['x']", "'wrong_target' gave 'x' as a target, but it is not a *"),
+    "catalogue_raises": (
+        FRAMEWORK.format(name="mine", load=LOAD, answer="[Engine()]").replace("kind): return []", "kind): 1 / 0"),
+        "The framework 'mine' failed in catalogue(): ZeroDivisionError: division by zero",
+    ),
+    "catalogue_of_names": (
+        FRAMEWORK.format(name="mine", load=LOAD, answer="[Engine()]").replace("kind): return []", "kind): return ['x']"),
+        "The framework 'mine' gave ['x'] in catalogue(), which is no pytest_edgeai.records.Recipe.",
+    ),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", BROKEN)
-def test_a_wrong_plugin_module_is_named_in_one_sentence(edge, name):
+@pytest.mark.parametrize(
+    ("name", "processes"),
+    [
+        *((name, "0") for name in BROKEN),
+        *((name, "2") for name in ("wrong_module", "no_method", "same_name", "catalogue_raises")),
+    ],
+)
+def test_a_wrong_plugin_module_is_named_in_one_sentence(edge, name, processes):
     source, sentence = BROKEN[name]
     edge.write(VARIANT)
     if source is not None:
@@ -293,10 +324,10 @@ def test_a_wrong_plugin_module_is_named_in_one_sentence(edge, name):
     edge.pytester.syspathinsert()
     edge.pytester.makeconftest(f"def pytest_edge_plugins(config):\n    return [{name!r}]\n")
 
-    result = edge.run()
+    result = edge.run("-n", processes)
 
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines([f"ERROR: *{sentence}*"])
+    result.stderr.fnmatch_lines([f"ERROR: *{sentence.replace('[', '[[]')}*"])
     assert len(result.errlines) <= 2
     _no_traceback(result)
 
@@ -360,3 +391,25 @@ def _no_traceback(result: pytest.RunResult) -> None:
     assert "Traceback" not in text
     assert "INTERNALERROR" not in text
     assert "pytest_edgeai/" not in text
+
+
+PLANS_BADLY = FRAMEWORK.format(name="mine", load=LOAD, answer="[Engine()]").replace(
+    "distributions = ()", "distributions = ('numpy',)"
+)
+PLANS_BADLY = PLANS_BADLY.replace("kind): return []", "kind): return [Recipe(framework='mine', precision='fp32')]")
+PLANS_BADLY = (
+    PLANS_BADLY.replace("device): return None", "device): 1 / 0") + "\nfrom pytest_edgeai.records import Recipe\n"
+)
+
+
+def test_a_framework_that_fails_while_variants_are_planned_is_named_where_they_are_used(edge, told):
+    edge.write(VARIANT)
+    edge.pytester.makepyfile(planning=PLANS_BADLY)
+    edge.pytester.syspathinsert()
+    edge.pytester.makeconftest("def pytest_edge_plugins(config):\n    return ['planning']\n")
+
+    result = edge.run("--edge-recipe=mine-*")
+
+    result.assert_outcomes(errors=1)
+    assert told(result, "test_gate") == "The framework 'mine' failed in refusal(): ZeroDivisionError: division by zero"
+    _no_traceback(result)
