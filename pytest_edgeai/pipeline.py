@@ -417,28 +417,33 @@ class Study:
         """The recommended variant: screened once in a run, on selection items and samples of its own."""
         if not self.plan.offers:
             raise UnsupportedError(strategy.nothing(self.plan))
-        names = [offer.recipe.name for offer in self.plan.offers]
-        for name in [self.plan.baseline.name, *names]:
+        baseline, recipes = self.plan.baseline.name, [offer.recipe for offer in self.plan.offers]
+        for name in [baseline, *(recipe.name for recipe in recipes)]:
             _told(self.variant, name)  # building needs the lock in its other mode
         kept = self._folder.parent / f"{self._key}-screening.json"
         with self.run.lock.measuring():
             if kept.is_file():  # another process of this run was faster
                 screened = msgspec.json.decode(kept.read_bytes(), type=dict[str, dict[str, Figure]])
             else:
-                screened = self._screen([self.plan.baseline.name, *names])
+                self._demand_one_of(recipes)
+                screened = self._screen([baseline, *(recipe.name for recipe in recipes)])
                 _publish(kept, msgspec.json.encode(screened))
-        baseline = screened.pop(self.plan.baseline.name)
+        of_baseline = screened.pop(baseline)
         if not screened:
-            failures = [self._built[name] for name in names if isinstance(self._built.get(name), EdgeError)]
-            refused = all(isinstance(error, UnsupportedError) for error in failures)
-            raise (UnsupportedError if refused else ModelError)(self._nothing([str(error) for error in failures]))
-        recipes = [offer.recipe for offer in self.plan.offers]
-        choice = strategy.choose(screened, recipes, baseline, self.run.target, self.plan.preferences)
+            self._demand_one_of(recipes)
+            raise ModelError(f"No variant of {self.model.name} could be screened by another process of this run.")
+        choice = strategy.choose(screened, recipes, of_baseline, self.run.target, self.plan.preferences)
         self._note("choice", choice)
         return choice
 
-    def _nothing(self, reasons: Sequence[str]) -> str:
-        return f"There is no variant of {self.model.name} for {self.run.target.name} to choose. {' '.join(reasons)}".rstrip()
+    def _demand_one_of(self, recipes: Sequence[Recipe]) -> None:
+        """Raises ModelError where every variant failed, UnsupportedError where every one was refused."""
+        failures = [error for recipe in recipes if isinstance(error := self._built.get(recipe.name), EdgeError)]
+        if len(failures) < len(recipes):
+            return
+        refused = all(isinstance(error, UnsupportedError) for error in failures)
+        told = f"There is no variant of {self.model.name} for {self.run.target.name} to choose."
+        raise (UnsupportedError if refused else ModelError)(" ".join([told, *map(str, failures)]))
 
     def _screen(self, names: Sequence[str]) -> dict[str, dict[str, Figure]]:
         """Variant -> its estimates; without those that fail. The first one is the baseline, which must not."""

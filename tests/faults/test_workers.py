@@ -229,7 +229,7 @@ def test_a_choice_between_variants_that_all_crash_is_an_error_that_says_why(edge
     run.assert_outcomes(errors=1)
     run.stdout.fnmatch_lines(
         [
-            "No variant of small could be measured: fake-fp32-exit_build: * exited with status 0 *; fake-fp32-raise_build: *"
+            "There is no variant of small for cross to choose. fake-fp32-exit_build: * exited with status 0 * fake-fp32-raise_build: *"
         ]
     )
     assert run.ret == pytest.ExitCode.TESTS_FAILED
