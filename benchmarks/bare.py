@@ -57,7 +57,7 @@ def main(engine: str, file: str, inputs: str, threads: str, *config: str) -> Non
     with np.load(inputs) as stacked:
         arrays = dict(stacked)
     count = len(next(iter(arrays.values())))
-    items = [{name: array[index : index + 1] for name, array in arrays.items()} for index in range(count)]
+    items = [{name: array[index] for name, array in arrays.items()} for index in range(count)]
     load = {"onnxruntime": onnxruntime, "openvino": openvino}[engine]
     call, clock = load(file, int(threads), dict(entry.split("=") for entry in config), items[0])
     canary = Canary(int(threads))

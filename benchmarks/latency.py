@@ -29,6 +29,7 @@ from pytest_edgeai.measure.bench import Setup
 from pytest_edgeai.measure.quiet import Quiet
 from pytest_edgeai.measure.solo import CANARIES, CHUNK, WARM_UP_SECONDS, Solo
 from pytest_edgeai.pipeline import Declaration, Run
+from pytest_edgeai.progress import Progress
 from pytest_edgeai.records import Variant
 from pytest_edgeai.settings import Settings
 
@@ -209,11 +210,13 @@ def measure(pairs: int = PAIRS) -> list[Table]:
     """Every variant; builds what is not in the cache."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        run = Run(Settings(target="cross"), [], folder, "benchmark", lambda told: print(told, file=sys.stderr))
+        run = Run(
+            Settings(target="cross"), [], folder, "benchmark", Progress(lambda told: print(told, file=sys.stderr))
+        )
         study = run.study(Declaration(DIGITS / "digits.onnx", DIGITS / "digits.npz", "top1"))
         inputs = folder / "timed.npz"
         with np.load(DIGITS / "digits.npz") as data:
-            arrays.write(inputs, {"image": data["image"][:TIMED_ITEMS]})
+            arrays.write(inputs, {"image": data["image"][:TIMED_ITEMS, np.newaxis]})
         setup = Setup(modules=run.registry.modules, threads=run.device.cores, inputs=inputs)
         variants = [study.variant(name) for name in VARIANTS]
         with run.lock.measuring():
