@@ -46,6 +46,9 @@ schema: $(READY)
 docs: $(READY)
 	$(BIN)/python -m sphinx -q -W -b html docs docs/_build
 
+recipes: $(READY)
+	$(BIN)/python -m benchmarks.recipes
+
 bench: $(READY)
 	$(BIN)/python -m benchmarks
 
