@@ -339,7 +339,7 @@ def _recommend_rows(advice: dict[str, Any], here: str) -> Iterator[Row]:
     yield "device", f"{here}: {advice['device'].cpu}"
     for remark in target.remarks:
         yield "remark", remark
-    if advice["not_measured"]:
+    if advice["not_measured"] and plan.offers:
         yield "note", f"only accuracy and size can be decided here: {advice['not_measured']}"
     yield "", ""
     yield "Frameworks, in order of preference", ""

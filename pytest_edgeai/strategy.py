@@ -143,7 +143,7 @@ def plan(
         elif recipe.tuning and not getattr(framework, "tunes", False):
             refusal = f"{recipe.framework} can't be tuned: ask for it without @{recipe.name.partition('@')[2]}."
         elif recipe.calibrated and calibration_items == 0:
-            refusal = "It needs calibration items, and there is no dataset: give one with --edge-dataset (made-up inputs would calibrate nothing)."
+            refusal = "It needs calibration items, and there are none: give a dataset, or a larger one, with --edge-dataset (made-up inputs would calibrate nothing)."
         else:
             refusal = registry.ask(framework, "refusal", recipe, assessment, device)
         if refusal is None:
@@ -196,7 +196,8 @@ def lines(plan: Plan, target: Target, here: str, why_not_measured: str | None) -
     """The plan for people. ``why_not_measured``: why this device can't show speed and memory, if it can't."""
     text = [f"{plan.model} for {target.name} ({target.title}) on {here}"]
     text += [f"  {remark}" for remark in target.remarks]
-    text += [f"  only accuracy and size can be decided: {why_not_measured}"] if why_not_measured else []
+    if why_not_measured and plan.offers:
+        text.append(f"  only accuracy and size can be decided: {why_not_measured}")
     fit = [preference for preference in plan.preferences if not preference.unfit]
     # One line for those that the same rule named for the same reason.
     text += [
