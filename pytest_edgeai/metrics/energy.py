@@ -4,18 +4,27 @@ import functools
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
+from pytest_edgeai.errors import EdgeError
 from pytest_edgeai.hookspecs import hookimpl
 from pytest_edgeai.protocols import Metric
 
+_SOC: Final = (
+    ("total_energy_mj",),
+    ("cpu_energy_mj", "gpu_energy_mj"),
+    ("cpu_total_mj", "dram_mj", "gpu_mj", "gpu_sram_mj", "ane_mj"),
+)
+"""The parts of a system on a chip that make up its whole, by Zeus' names; the first ones that can be read are taken."""
+
 
 class Energy:
-    """What all sensors together counted that Zeus can read: CPU packages and memory by RAPL, GPUs by their drivers, systems on a chip by theirs.
+    """What all sensors counted that Zeus can read: CPU packages and their memory by RAPL, GPUs by their drivers, systems on a chip by theirs.
 
     ``per_call`` is joules over the number of calls, ``power`` joules over seconds. The counters are of whole devices, so everything else
     that runs on them counts too; nothing is subtracted. They are updated some thousand times a second, so they are read around seconds of
-    calls. An estimate from a CPU's nominal power is never taken for a reading. Needs the extra ``energy`` (https://ml.energy/zeus).
+    calls. An estimate from a CPU's nominal power is never taken for a reading, and neither is what a GPU used beside a CPU that can't be
+    read. Needs the extra ``energy`` (https://ml.energy/zeus). Was run on no machine with sensors yet.
     """
 
     name = "energy"
@@ -26,7 +35,7 @@ class Energy:
         self._begin = 0.0
 
     def unsupported(self) -> str | None:
-        """There must be a sensor that this user may read."""
+        """There must be a sensor of the CPU or of the whole chip that this user may read."""
         monitor = _monitor()
         return monitor if isinstance(monitor, str) else None
 
@@ -36,15 +45,17 @@ class Energy:
         self._begin = time.perf_counter()
 
     def read(self, calls: int) -> Mapping[str, float]:
-        """``per_call`` in joules and ``power`` in watts since :meth:`arm`."""
+        """``per_call`` in joules and ``power`` in watts since :meth:`arm`. Raises EdgeError where the counters stood still."""
         seconds = time.perf_counter() - self._begin
-        joules = float(_monitor().end_window("calls", sync_execution=False).total_energy)
+        joules = sum(_joules(_monitor().end_window("calls", sync_execution=False)).values())
+        if joules <= 0:
+            raise EdgeError(f"the energy sensors counted nothing in {seconds:.2g} s of work, so they can't be believed")
         return {"per_call": joules / calls, "power": joules / seconds}
 
 
 @functools.cache
 def _monitor() -> Any:
-    """Zeus' monitor of every sensor that there is; a sentence where there is none."""
+    """Zeus' monitor of every sensor that there is; a sentence where there is none to be believed."""
     logging.getLogger("zeus").setLevel(logging.ERROR)
     try:
         from zeus.monitor import ZeusMonitor
@@ -52,20 +63,28 @@ def _monitor() -> Any:
         return "energy needs Zeus to read the sensors (pip install 'pytest-edgeai[energy]')"
     try:
         monitor = ZeusMonitor(approx_instant_energy=False)
-        reading = _reading(monitor)
+        monitor.begin_window("probe", sync_execution=False)
+        found = _joules(monitor.end_window("probe", sync_execution=False))
     except Exception as error:  # noqa: BLE001 - a driver that answers wrongly is a fact about this machine
         return f"the energy sensors can't be read ({' '.join(str(error).split()) or type(error).__name__})"
-    if reading is None:
-        return "this machine has no energy sensor that this user may read (on Linux, RAPL's counters in /sys/class/powercap are for root)"
+    if not {"cpu", "soc"} & set(found):
+        beside = " (a GPU's alone would leave out the CPU)" if found else ""
+        return f"no energy sensor of the CPU can be read{beside}; on Linux, RAPL's counters in /sys/class/powercap are for root"
     return monitor
 
 
-def _reading(monitor: Any) -> float | None:
-    """Joules of an empty window; ``None`` where no sensor took part in it."""
-    monitor.begin_window("probe", sync_execution=False)
-    window = monitor.end_window("probe", sync_execution=False)
-    parts = (window.gpu_energy, window.cpu_energy, window.dram_energy, getattr(window, "soc_energy", None))
-    return None if not any(parts) else float(window.total_energy)
+def _joules(window: Any) -> dict[str, float]:
+    """``cpu``, ``dram``, ``gpu``, ``soc`` -> joules of a window, of those that took part in it.
+
+    Zeus' own total is that of the GPUs alone (0.16).
+    """
+    parts = {"cpu": window.cpu_energy, "dram": window.dram_energy, "gpu": window.gpu_energy}
+    found = {name: float(sum(counted.values())) for name, counted in parts.items() if counted}
+    for names in _SOC:
+        read = [one for name in names if (one := getattr(window.soc_energy, name, None)) is not None]
+        if read:
+            return found | {"soc": sum(read) / 1000}
+    return found
 
 
 @hookimpl
