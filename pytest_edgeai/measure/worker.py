@@ -9,6 +9,7 @@ import ctypes
 import faulthandler
 import gc
 import importlib
+import math
 import os
 import signal
 import sys
@@ -79,10 +80,10 @@ class Bench:
             metric.arm()
         runner = framework.load(wanted, Path(folder), threads)
         outputs = runner(self._items[0])
-        readings = {metric.name: dict(metric.read(1)) for metric in armed if metric.per == "start"}
+        readings = {metric.name: _numbers(metric, 1) for metric in armed if metric.per == "start"}
         for call in range(1, FIRST_CALLS):
             outputs = runner(self._items[call % len(self._items)])
-        readings |= {metric.name: dict(metric.read(FIRST_CALLS)) for metric in armed if metric.per == "process"}
+        readings |= {metric.name: _numbers(metric, FIRST_CALLS) for metric in armed if metric.per == "process"}
         _demand_finite(outputs, "the first calls")
         self._runner = runner
         return {
@@ -122,7 +123,7 @@ class Bench:
         while calls == 0 or time.perf_counter() - begin < seconds:
             outputs = runner(items[(first + calls) % count])
             calls += 1
-        found = dict(sensor.read(calls))
+        found = _numbers(sensor, calls)
         _demand_finite(outputs, "a timed call")
         return found
 
@@ -136,7 +137,7 @@ class Bench:
             item = items[(first + call) % count]
             sensor.arm()
             outputs = runner(item)
-            for part, value in sensor.read(1).items():
+            for part, value in _numbers(sensor, 1).items():
                 columns.setdefault(part, []).append(value)
         _demand_finite(outputs, "a timed call")
         if self._canary is None:
@@ -274,6 +275,18 @@ def serve(handle: str, networked: str | None) -> None:
 def _from(items: list[dict[str, NDArray[Any]]], first: int, count: int) -> list[dict[str, NDArray[Any]]]:
     """``count`` items from the one at ``first`` on; after the last one comes the first again."""
     return [items[(first + place) % len(items)] for place in range(count)]
+
+
+def _numbers(metric: Metric, calls: int) -> dict[str, float]:
+    """What a metric reads: a finite number for each part that it declares, and nothing else. Raises EdgeError."""
+    read: dict[str, Any] = dict(metric.read(calls))
+    if read.keys() != metric.units.keys():
+        told = [", ".join(sorted(map(str, names))) or "nothing" for names in (read, metric.units)]
+        raise EdgeError(f"the metric {metric.name} read {told[0]}, and its units name {told[1]}")
+    for part, value in read.items():
+        if isinstance(value, str | bytes) or not math.isfinite(float(value)):
+            raise EdgeError(f"the metric {metric.name} read {value!r} for {part}, which is no finite number")
+    return {part: float(value) for part, value in read.items()}
 
 
 def _demand_finite(outputs: Mapping[str, NDArray[Any]], when: str) -> None:

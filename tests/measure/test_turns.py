@@ -8,7 +8,7 @@ import msgspec
 import psutil
 import pytest
 
-from pytest_edgeai.errors import ModelError, WorkerError
+from pytest_edgeai.errors import EdgeError, ModelError, WorkerError
 from pytest_edgeai.measure.bench import Bench, Setup
 from pytest_edgeai.measure.turns import EQUAL_WITHIN, MIN_SLOT, ROUNDING, Turns, calls_a_slot
 from pytest_edgeai.records import Measurement, Variant
@@ -169,41 +169,54 @@ def test_turns_that_are_closed_can_take_no_more_rounds(
 # The bench beneath -----------------------------------------------------------------------------------------------------------
 
 METRIC = """
+import math
 import numpy as np
 from pytest_edgeai import hookimpl
 
 class Odd:
-    name = "odd"
-    units = {"odd": "W"}
-    per = "call"
+    name, units, per, value = "odd", {"odd": "W"}, "call", {"odd": np.float32(1.5)}
     def unsupported(self): return None
     def arm(self): pass
-    def read(self, calls): return {"odd": np.float32(1.5)}
+    def read(self, calls): return self.value
+
+class Nameless(Odd):
+    name, units, value = "nameless", {"nameless": "W"}, {"other": 1.0}
+
+class Nan(Odd):
+    name, units, value = "nan", {"nan": "W"}, {"nan": math.nan}
+
+class Text(Odd):
+    name, units, value = "text", {"text": "W"}, {"text": "7"}
 
 class Absent(Odd):
-    name = "absent"
-    units = {"absent": "W"}
-    per = "process"
+    name, units, per = "absent", {"absent": "W"}, "process"
     def unsupported(self): return "There is no such sensor here."
 
 @hookimpl
 def edge_metrics():
-    return (Odd(), Absent())
+    return (Odd(), Nameless(), Nan(), Text(), Absent())
 """
 
 
-def test_a_metric_that_answers_what_cannot_be_sent_is_an_error_and_not_the_end_of_the_worker(
+def test_a_metric_that_reads_what_is_no_number_is_an_error_and_not_the_end_of_the_worker(
     fake: Callable[[str], Variant], setup: Setup, plugin: Callable[[str], str]
 ) -> None:
     modules = (*setup.modules, plugin(METRIC))
+    told = []
 
     with Bench(fake("plain"), Setup(modules=modules, threads=1, inputs=setup.inputs), ["absent", "memory"]) as bench:
-        with pytest.raises(WorkerError, match="float32") as caught:
-            bench.series("odd", first=0, calls=1)
-        columns, _ = bench.series("latency", first=0, calls=3)
+        for metric in ("nameless", "nan", "text"):
+            with pytest.raises(EdgeError) as caught:
+                bench.series(metric, first=0, calls=1)
+            told.append(str(caught.value).removeprefix("fake-fp32-plain: "))
+        columns, _ = bench.series("odd", first=0, calls=3)
 
-    assert caught.value.log == ""
-    assert len(columns["latency"]) == 3
+    assert told == [
+        "the metric nameless read other, and its units name nameless",
+        "the metric nan read nan for nan, which is no finite number",
+        "the metric text read '7' for text, which is no finite number",
+    ]
+    assert columns["odd"] == [1.5, 1.5, 1.5]
     assert bench.unsupported == {"absent": "There is no such sensor here."}
     assert set(bench.readings) == {"memory"}
 
