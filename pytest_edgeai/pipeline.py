@@ -172,8 +172,9 @@ class Run:
     def why_not_measured(self, recipe: Recipe | None = None) -> str | None:
         """Why this device can't show speed and memory for the target (by this recipe); ``None`` where it can."""
         accelerators = self.target.hardware.accelerators
-        if accelerators and recipe is not None and recipe.tuning.get("device", "CPU") == "CPU":
-            return f"speed and memory on {self.target.name} are shown only on {' or '.join(accelerators)}; {recipe.name} runs on the CPU."
+        if accelerators and recipe is not None and not self._runs_on(accelerators, recipe):
+            where = "the CPU" if recipe.device == "CPU" else f"{recipe.device}, which is another"
+            return f"speed and memory on {self.target.name} are shown only on {' or '.join(accelerators)}; {recipe.name} runs on {where}."
         if self.standing != "foreign":
             return None
         accept = " Or accept it as a stand-in: --edge-stand-in." if self._may_stand_in else ""
@@ -181,6 +182,12 @@ class Run:
             f"speed and memory are shown only by a device of the target {self.target.name} ({self.target.title}); "
             f"this is {self._detected.cpu} ({self._detected.system} {self._detected.architecture}).{accept}"
         )
+
+    def _runs_on(self, accelerators: Sequence[str], recipe: Recipe) -> bool:
+        """Whether the recipe asks for a device other than the CPU, and its engine lists one of the accelerators' makers."""
+        listed = [f"{one.name} {one.title}".casefold() for one in self.device.engines.get(recipe.framework, ())]
+        makers = [prefix.partition(":")[2] or prefix for prefix in accelerators]
+        return recipe.device != "CPU" and any(maker in text for maker in makers for text in listed)
 
     @functools.cached_property
     def units(self) -> dict[str, str]:
@@ -239,7 +246,10 @@ class Study:
     def _key(self) -> str:
         """Tells this study's facts from those of the same model with other data, alike in all processes of a run."""
         declared = self.declaration
-        return digest_of([self.model.digest, str(declared.dataset), str(declared.score)])[:16]
+        score = declared.score
+        # Not a function's own text, which has its address in this process.
+        told = score if isinstance(score, str) else f"{score.__module__}:{getattr(score, '__qualname__', score)}"
+        return digest_of([self.model.digest, str(declared.dataset), told])[:16]
 
     @functools.cached_property
     def assessment(self) -> Assessment:
@@ -487,12 +497,17 @@ class Study:
     def decide(self, claim: Claim) -> Verdict:
         """The verdict on a claim, decided once in a run."""
         if claim not in self._verdicts:
-            wanted, turned = claims.canonical(claim, self.plan.baseline.name)
+            wanted, turned = claims.canonical(claim, self.plan.baseline.name, self._batch(claim.subject, claim.other))
             if wanted not in self._verdicts:
                 self._verdicts[wanted] = self._decided_once(wanted)
             if claim != wanted:
                 self._verdicts[claim] = claims.as_claimed(self._verdicts[wanted], claim, turned)
         return self._verdicts[claim]
+
+    def _batch(self, *names: str | None) -> int | None:
+        """Items that these variants take in a call; ``None`` where they differ."""
+        found = {self._recipe(name).batch for name in names if name is not None}
+        return found.pop() if len(found) == 1 else None
 
     def _decided_once(self, claim: Claim) -> Verdict:
         """Among all processes of a run, too: the first one decides, the others take its word."""
@@ -553,16 +568,32 @@ class Study:
             return comparisons.exact(self.variant(claim.subject).bytes / over, claim.operator, claim.limit)
         if claim.family == "accuracy":
             return self._find_accuracy(claim)
-        if claim.family == "throughput":
-            self._demand_batch_axis(load_of(claim.quantity).batch)
         if claim.family == "offline":
             with self.run.lock.building(), self.run.working(f"deciding {claim}"):
                 return self._sampling.offline(claim.subject)
+        self._demand_comparable(claim)
         with self.run.lock.measuring(), self.run.working(f"deciding {claim}"):
             return self._sampling.find(claim, self.plan.baseline.name, rules)
 
-    def _demand_batch_axis(self, batch: int) -> None:
-        """Raises UnsupportedError where the model can't take so many items in a call."""
+    def _demand_comparable(self, claim: Claim) -> None:
+        """Raises UnsupportedError where the numbers would be of two things, or of none."""
+        mine = self._recipe(claim.subject)
+        against = self.plan.baseline.name if claim.family == "speedup" else claim.other
+        other = self._recipe(against) if against else mine
+        if claim.family == "memory" and {mine.device, other.device} != {"CPU"}:
+            raise UnsupportedError("what a model takes of another device's memory is not read, only the host's.")
+        if mine.device != other.device:
+            raise UnsupportedError(
+                f"{mine.name} runs on {mine.device} and {other.name} on {other.device}: a ratio would compare the devices."
+            )
+        if claim.family == "latency" and mine.batch != other.batch:
+            raise UnsupportedError(
+                f"a call of {mine.name} has {mine.batch} items and one of {other.name} has {other.batch}: "
+                "compare speedup or throughput, which are of an item."
+            )
+        batch = load_of(claim.quantity).batch if claim.family == "throughput" else 1
+        if batch > 1 and (tuned := next((one for one in (mine, other) if one.batch > 1), None)):
+            raise UnsupportedError(f"a call of {tuned.name} has {tuned.batch} items already: leave the batch out.")
         fixed = next((spec for spec in self.assessment.inputs if not has_batch_axis(spec)), None)
         if batch > 1 and fixed is not None:
             shape = ", ".join(str(axis) for axis in fixed.shape)
@@ -604,9 +635,9 @@ class Study:
 
     def _lacks(self, name: str) -> bool:
         """Whether the CPU has none of the instruction-set extensions that the variant's recipe needs to be fast."""
-        needs, device = self._recipe(name).needs, self.run.device
-        known = device.environment.get("isa") != "not readable"
-        return bool(needs) and known and not set(needs) & set(device.features)
+        recipe, device = self._recipe(name), self.run.device
+        known = device.environment.get("isa") != "not readable" and recipe.device == "CPU"
+        return bool(recipe.needs) and known and not set(recipe.needs) & set(device.features)
 
     def _explanation(self, claim: Claim, finding: Finding) -> list[str]:
         if claim.quantity != "speedup" or finding.outcome is not Outcome.FAIL or not self._lacks(claim.subject):

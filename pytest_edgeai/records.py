@@ -253,8 +253,13 @@ class Recipe(Record, frozen=True, kw_only=True):
         return int(self.tuning.get("batch", 1))
 
     @property
+    def device(self) -> str:
+        """What its variant runs on, as the framework calls it: ``CPU``, ``GPU``."""
+        return str(self.tuning.get("device", "CPU"))
+
+    @property
     def name(self) -> str:
-        """``onnxruntime-int8-static``, ``openvino-int8@threads=1,hint=throughput``."""
+        """``onnxruntime-int8-static, ``openvino-int8@threads=1,hint=throughput``."""
         plain = "-".join(part for part in (self.framework, self.precision, self.method) if part)
         return plain + "@" * bool(self.tuning) + ",".join(f"{key}={value}" for key, value in self.tuning.items())
 

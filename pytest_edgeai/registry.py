@@ -29,6 +29,7 @@ TIMES = ("call", "start", "process", "block")
 """When a metric may be armed and read."""
 RESERVED = frozenset(
     {"speedup", "throughput", "size", "accuracy", "offline", "name", "recipe", "rigor", "baseline", "reference"}
+    | {"is_choice", "is_original", "stands_beside"}
 )
 """What a variant has in a test whatever its metrics are."""
 

@@ -136,6 +136,8 @@ def top5(answer: NDArray[Any], label: Any) -> float:
     """Share of positions whose five greatest scores have the label's place among them. Raises ValueError."""
     wanted = np.asarray(label)
     axis = _axis(answer, wanted)
+    if answer.shape[axis] <= 5:
+        raise ValueError(f"the five greatest of {answer.shape[axis]} classes are always right; choose top1")
     best = np.moveaxis(np.argsort(answer, axis=axis), axis, -1)[..., -5:]
     return _share((best.reshape(wanted.size, -1) == wanted.reshape(-1, 1)).any(1), wanted)
 

@@ -54,7 +54,7 @@ def screen(
         found.placement = solo.bench.placement
         found.measurements.append(solo.measurement(PHASE))
     _add_calls(found, "latency", "s", calls)
-    rates = np.array([len(block) / block.sum() for block in np.array_split(calls, BLOCKS)])
+    rates = variant.recipe.batch * np.array([len(block) / block.sum() for block in np.array_split(calls, BLOCKS)])
     found.figures["throughput"] = figures.of_rates(rates)
     begin = time.perf_counter()
     for _ in range(PROCESSES - 1):

@@ -79,7 +79,7 @@ def _tuning(part: str, text: str) -> dict[str, str | int]:
         if key == "hint" and value not in HINTS:
             raise UsageError(f"--edge-recipe {part}: {unknown('hint', value, HINTS)}")
         tuning[key] = int(value) if key in WHOLE_NUMBERS else value
-    return tuning
+    return dict(sorted(tuning.items()))  # one name for one recipe
 
 
 def _meant(glob: str, names: Iterable[str]) -> str:

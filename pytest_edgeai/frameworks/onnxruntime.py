@@ -85,6 +85,10 @@ _LACKS: Final = re.compile(
 )
 
 
+_MAKERS: Final = {"CUDAExecutionProvider": "NVIDIA GPU", "TensorrtExecutionProvider": "NVIDIA GPU"}
+"""Providers that run on one maker's hardware alone."""
+
+
 class OnnxRuntime:
     """Runs on one execution provider, the CPU's unless the recipe is tuned otherwise.
 
@@ -169,7 +173,7 @@ class OnnxRuntime:
         return [
             EngineDevice(name=provider, title=platform.machine(), capabilities=capabilities)
             if provider == CPU
-            else EngineDevice(name=provider)
+            else EngineDevice(name=provider, title=_MAKERS.get(provider, ""))
             for provider in onnxruntime.get_available_providers()
         ]
 
@@ -209,6 +213,8 @@ class OnnxRuntime:
         placement = {"provider": provider, "device": device, "precision": recipe.precision, "threads": str(asked)}
         if recipe.precision == "int8" and _on_cpu(recipe) and _saturates():
             placement["precision"] = "int8, weights unsigned (no VNNI)"
+        if not _on_cpu(recipe):
+            placement["precision"] += ", as the file says (not verified)"
         batch = recipe.tuning.get("batch")
         if batch is not None:
             placement["batch"] = str(batch)

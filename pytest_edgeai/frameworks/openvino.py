@@ -78,6 +78,9 @@ _COPIED: Final = 128 * 2**10
 _FLOATS: Final = ("float16", "float32", "float64", "bfloat16")
 _WORKERS: Final = ("Convolution", "Deconvolution", "FullyConnected", "MatMul")
 _ELSE: Final = "Take another precision, or train the model with quantization."
+_QUIRK: Final = {"SNIPPETS_MODE": "DISABLE"}
+"""Where a stream has one thread, OpenVINO 2026.4.1 makes one kernel of a chain of matrix products, and in int8 that kernel's answers are
+wrong by a factor of 1e9."""
 _STORED: Final = {"int8": ("i8", "u8"), "int4": ("i4", "u4")}
 """Precision of compressed weights -> what the plugin calls it."""
 
@@ -298,6 +301,8 @@ class _Network:
             if device == "CPU":
                 options |= self._options_of_the_cpu(hint)
             network = core.compile_model(model, device, options)
+            if _QUIRK.items() - options.items() and self._chains(device) and _one_thread_a_stream(network):
+                network = core.compile_model(model, device, options | _QUIRK)
         except Exception as error:
             raise EdgeError(f"OpenVINO can't load {name}: {_said(error)}.") from error
         used = network.get_property("EXECUTION_DEVICES")
@@ -328,12 +333,18 @@ class _Network:
             options["NUM_STREAMS"] = self._streams or 1
         if group := recipe.options.get("activation_group"):
             options["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = group
-        one_thread = options["INFERENCE_NUM_THREADS"] == 1 or hint == "THROUGHPUT"
-        if one_thread and recipe.precision == "int8" and recipe.method != "weights":
-            # Where a stream has one thread, OpenVINO 2026.4.1 makes one kernel of a chain of matrix products, and in int8 that kernel's
-            # answers are wrong by a factor of 1e9.
-            options["SNIPPETS_MODE"] = "DISABLE"
+        if self._chains("CPU") and (options["INFERENCE_NUM_THREADS"] == 1 or hint == "THROUGHPUT"):
+            options |= _QUIRK
         return options
+
+    def _chains(self, device: str) -> bool:
+        """Whether the network may have chains of matrix products in int8 on the CPU."""
+        return device == "CPU" and self.recipe.precision == "int8" and self.recipe.method != "weights"
+
+
+def _one_thread_a_stream(network: Any) -> bool:
+    """Also where the plugin uses fewer threads than it was asked for, as it may."""
+    return int(network.get_property("INFERENCE_NUM_THREADS")) <= int(network.get_property("NUM_STREAMS"))
 
 
 class _Caller:

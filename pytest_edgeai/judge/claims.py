@@ -43,21 +43,26 @@ class Claim:
         return f"{self.subject} {self.quantity} {self.operator} {limit} * {self.other} {self.quantity}"
 
 
-def canonical(claim: Claim, baseline: str) -> tuple[Claim, bool]:
+def canonical(claim: Claim, baseline: str, batch: int | None = 1) -> tuple[Claim, bool]:
     """The one claim that is decided for all phrasings of a question, and whether its verdict must be turned round.
 
-    So no phrasing buys a second draw. Accuracy and what is one number a process can be equal to a limit, or have error rates that depend
-    on the side: there only ``<`` and ``>`` are turned, into the opposites of ``>=`` and ``<=``. What is known exactly is left alone.
+    So no phrasing buys a second draw. ``batch``: items in a call of all variants of the claim, ``None`` where they differ; then a ratio of
+    latencies, which are of calls, is no speed-up, which is of items. Accuracy and what is one number a process can be equal to a limit, or have
+    error rates that depend on the side: there only ``<`` and ``>`` are turned, into the opposites of ``>=`` and ``<=``. What is known exactly is
+    left alone.
     """
     if claim.family != "accuracy":
         claim = dataclasses.replace(claim, fresh=False)  # only items can be used up
     if claim.family in ("size", "offline"):
         return claim, False
-    if claim.quantity == "latency.p50" and claim.other == baseline:
-        speed = dataclasses.replace(
-            claim, quantity="speedup", other=None, operator=MIRRORED[claim.operator], limit=1 / claim.limit, unit="x"
-        )
-        return canonical(speed, baseline)
+    if claim.other is not None and (claim.quantity == "throughput" or (claim.quantity == "latency.p50" and batch)):
+        if claim.other == baseline:
+            speed = claim if claim.quantity == "throughput" else _mirrored(claim)
+            return canonical(dataclasses.replace(speed, quantity="speedup", other=None, unit="x"), baseline)
+        if claim.subject == baseline or claim.other < claim.subject:  # of two variants the first one is the subject
+            return canonical(
+                dataclasses.replace(_mirrored(claim), subject=claim.other, other=claim.subject), baseline, batch
+            )
     wanted = {"speedup": ">=", "throughput": ">=", "latency": "<="}.get(claim.family)
     if wanted is not None:
         return dataclasses.replace(claim, operator=wanted), claim.operator[0] != wanted[0]
@@ -74,10 +79,17 @@ def as_claimed(verdict: Verdict, claim: Claim, turned: bool) -> Verdict:
     words: dict[str, Any] = {
         "outcome": outcome,
         "claim": str(claim),
+        "subject": claim.subject,
         "quantity": claim.quantity,
         "operator": claim.operator,
     }
-    if claim.other is not None and verdict.quantity == "speedup":
+    swapped, of_speed = verdict.subject != claim.subject, verdict.quantity == "speedup" and claim.family == "latency"
+    if swapped != of_speed:  # the ratio that was decided is the inverse of the one that was claimed
         ends = {"estimate": verdict.estimate, "low": verdict.high, "high": verdict.low}
         words |= {name: None if end is None else 1 / end for name, end in ends.items()}
     return msgspec.structs.replace(verdict, **words, limit=claim.limit, unit=claim.unit)
+
+
+def _mirrored(claim: Claim) -> Claim:
+    """The same claim about the inverse ratio."""
+    return dataclasses.replace(claim, operator=MIRRORED[claim.operator], limit=1 / claim.limit)

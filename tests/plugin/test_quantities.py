@@ -205,3 +205,28 @@ def test_a_limit_that_makes_no_sense_is_a_usage_error(edge, text, told):
 
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([f"ERROR: *{told}*"])
+
+
+BATCHED = """
+def test_calls(edge_variant):
+    assert edge_variant.latency.p50 <= 0.5 * edge_variant.baseline.latency.p50
+
+def test_items(edge_variant):
+    assert edge_variant.speedup <= 1000
+    assert edge_variant.throughput >= 1
+
+def test_twice_a_batch(edge_variant):
+    assert edge_variant.throughput.at(batch=2) >= 1
+"""
+
+
+def test_a_recipe_for_a_batch_is_compared_by_the_item_and_not_by_the_call(edge, results):
+    edge.write(BATCHED)
+
+    edge.run("--edge-recipe=onnxruntime-fp32@batch=4").assert_outcomes(passed=1, skipped=2)
+
+    assert [gate.verdict.notes[0] for gate in results().gates if gate.verdict.outcome is Outcome.UNSUPPORTED] == [
+        "a call of onnxruntime-fp32@batch=4 has 4 items and one of onnxruntime-fp32 has 1: compare speedup or throughput, "
+        "which are of an item.",
+        "a call of onnxruntime-fp32@batch=4 has 4 items already: leave the batch out.",
+    ]
