@@ -381,7 +381,7 @@ def _limits(limits: "Limits") -> Iterator[Row]:
 
     yield "accuracy", f"at least {show(limits.accuracy_kept, 'proportion')} of the reference's"
     yield "speed", f"at least {show(limits.speedup, 'x')} the baseline's"
-    yield "memory", f"at most {show(limits.memory, 'proportion')} of the baseline's own"
+    yield "memory", f"at most {show(limits.footprint, 'proportion')} of the baseline's own"
     rows = {
         "package": (limits.package, "bytes"),
         "peak memory": (limits.memory_bytes, "bytes"),

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from pytest_edgeai import arrays
 from pytest_edgeai.errors import DatasetError, UsageError, unknown
-from pytest_edgeai.records import Assessment, TensorSpec, digest_of, has_batch_axis
+from pytest_edgeai.records import TIME, Assessment, TensorSpec, digest_of, has_batch_axis
 
 CALIBRATION: Final = "calibration"
 SELECTION: Final = "selection"
@@ -263,7 +263,7 @@ def sizes_without_data(assessment: Assessment, given: Mapping[str, int]) -> dict
 _BY_NAME: Final = {
     "batch": re.compile(r"batch|^(n|b|bs|bsz)$"),
     "samples": re.compile(r"sample"),
-    "sequence": re.compile(r"seq|time|len|tok|step|frame|word|^[tsl]$"),
+    "sequence": TIME,
     "spatial": re.compile(r"height|width|rows|cols|^[hw]$"),
     "channels": re.compile(r"chan|^c$"),
 }

@@ -70,7 +70,6 @@ from pytest_edgeai.records import (
     VariantResult,
     Verdict,
     digest_of,
-    has_batch_axis,
 )
 from pytest_edgeai.sampling import Sampling, load_of
 from pytest_edgeai.settings import Settings
@@ -594,13 +593,8 @@ class Study:
         batch = load_of(claim.quantity).batch if claim.family == "throughput" else 1
         if batch > 1 and (tuned := next((one for one in (mine, other) if one.batch > 1), None)):
             raise UnsupportedError(f"a call of {tuned.name} has {tuned.batch} items already: leave the batch out.")
-        fixed = next((spec for spec in self.assessment.inputs if not has_batch_axis(spec)), None)
-        if batch > 1 and fixed is not None:
-            shape = ", ".join(str(axis) for axis in fixed.shape)
-            raise UnsupportedError(
-                f"the model's input '{fixed.name}' [{shape}] has no batch as its first axis, of any size, to hold {batch} items; "
-                "export it with a dynamic batch axis."
-            )
+        if batch > 1 and (why := self.assessment.why_no_batches):
+            raise UnsupportedError(f"{batch} items a call: {why}")
 
     def _find_accuracy(self, claim: Claim) -> Finding:
         part = CONFIRMATION if claim.fresh else EVALUATION

@@ -146,7 +146,7 @@ class SeriesSampler(Protocol):
     """One variant, alone."""
 
     def more(self, count: int) -> NDArray[np.float64]:
-        """``count`` more samples, one a call, in the order they were taken."""
+        """``count`` more samples, one a call or a block of calls, in the order they were taken."""
         ...
 
     def canary(self) -> NDArray[np.float64]:

@@ -73,7 +73,7 @@ class Limits(Record, frozen=True, kw_only=True):
     """The least share of the reference's accuracy."""
     speedup: float = 2.0
     """The least speed-up over the baseline."""
-    memory: float = 0.5
+    footprint: float = 0.5
     """The largest share of the baseline's own footprint."""
     package: int | None = None
     """Bytes of the artifact at most."""
@@ -140,13 +140,15 @@ class TensorSpec(Record, frozen=True, kw_only=True):
     """A string is a dynamic axis' name."""
 
 
-_TIME: Final = re.compile(r"^(?!.*batch).*(seq|time|step)")
+TIME: Final = re.compile(r"^(?!.*batch).*(seq|time|len|tok|step|frame|word)|^[tsl]$")
+"""Names of axes that are time or the places of a sequence, in lower case."""
 
 
 def has_batch_axis(spec: TensorSpec) -> bool:
-    """Whether the first axis can hold several items: it is dynamic, and isn't named like time (``seq_len``, ``time``, ``steps``)."""
+    """Whether the first axis can hold several items: it is dynamic, and isn't named like time (``seq_len``, ``frames``, ``T``)."""
     first = spec.shape[0] if spec.shape else 1
-    return isinstance(first, str) and not _TIME.search(first.lower())
+    nameless = first == f"{spec.name}:0"
+    return isinstance(first, str) and (nameless or not TIME.search(first.lower()))
 
 
 class Quantizable(Record, frozen=True, kw_only=True):
@@ -177,9 +179,16 @@ class Assessment(Record, frozen=True, kw_only=True):
     """``fp16``, ``bf16``, ``int8-static``, ``int8-dynamic`` -> whether it makes sense."""
 
     @property
-    def takes_batches(self) -> bool:
-        """Whether every input's first axis is a batch of any size, so that a call can have several items."""
-        return all(has_batch_axis(spec) for spec in self.inputs)
+    def why_no_batches(self) -> str | None:
+        """Why a call can't have more than one item, in a sentence; ``None`` where it can."""
+        spec = next((spec for spec in self.inputs if not has_batch_axis(spec)), None)
+        if spec is None:
+            return None
+        shape = ", ".join(str(axis) for axis in spec.shape)
+        return (
+            f"The model's input '{spec.name}' [{shape}] has no batch of any size as its first axis; "
+            "export it with a dynamic batch axis."
+        )
 
     @property
     def dynamic_axes(self) -> tuple[str, ...]:

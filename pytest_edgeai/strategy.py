@@ -316,7 +316,7 @@ def _shortfalls(
     at_most = (
         (
             ratio("memory.footprint"),
-            limits.memory,
+            limits.footprint,
             "takes {} of the baseline's own memory, the limit is {}",
             "proportion",
         ),

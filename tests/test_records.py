@@ -345,4 +345,4 @@ def test_several_items_fit_into_a_call_where_every_input_begins_with_a_batch(
 
     found = msgspec.structs.replace(assessment, inputs=tuple(inputs))
 
-    assert found.takes_batches is takes
+    assert (found.why_no_batches is None) is takes

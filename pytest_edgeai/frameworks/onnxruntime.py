@@ -227,8 +227,8 @@ def _untunable(recipe: Recipe, assessment: Assessment, device: Device) -> str | 
     for key, value in recipe.tuning.items():
         if key == "threads" and int(value) > device.cores:
             return f"{value} threads are more than the {device.cores} cores that this device lets a process use."
-        if key == "batch" and not assessment.takes_batches:
-            return "The batch of this model is fixed: export it with a dynamic first axis in every input."
+        if key == "batch" and assessment.why_no_batches:
+            return assessment.why_no_batches
         if key == "device":
             listed = [entry.name for entry in device.engines.get("onnxruntime", ())]
             if value not in PROVIDERS:

@@ -252,8 +252,8 @@ def _untunable(recipe: Recipe, assessment: Assessment, device: Device) -> str | 
             return f"Threads are the CPU's, and it was asked for on {_device(recipe)}."
         if key == "threads" and int(value) > device.cores:
             return f"{value} threads are more than the {device.cores} cores that this device lets a process use."
-        if key == "batch" and not assessment.takes_batches:
-            return "The batch of this model is fixed: export it with a dynamic first axis in every input."
+        if key == "batch" and assessment.why_no_batches:
+            return assessment.why_no_batches
         if key == "precision" and value not in _PRECISIONS:
             return unknown("precision to compute in", str(value), _PRECISIONS)
         if key == "device" and value == "AUTO" and set(listed) <= {"CPU"}:

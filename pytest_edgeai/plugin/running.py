@@ -12,6 +12,7 @@ import pytest
 from pytest_edgeai import strategy
 from pytest_edgeai.errors import EdgeError
 from pytest_edgeai.journal import Journal
+from pytest_edgeai.judge.claims import MIRRORED
 from pytest_edgeai.judge.quantities import Quantity
 from pytest_edgeai.plugin import state
 from pytest_edgeai.plugin.outcomes import translated
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 GATES = frozenset({"edge_variant", "edge_variants", "edge_choice"})
 """Fixtures whose users are expected to decide gates."""
-_MIRRORED = {">=": "<=", "<=": ">=", ">": "<", "<": ">"}
 
 
 @pytest.hookimpl(trylast=True)
@@ -74,10 +74,10 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
 
 def pytest_assertrepr_compare(op: str, left: Any, right: Any) -> list[str] | None:
     # The verdict that this very comparison came to is asked for again: an assertion may hold several.
-    if op in _MIRRORED and isinstance(left, Quantity):
+    if op in MIRRORED and isinstance(left, Quantity):
         return left.verdict(op, right).lines()
-    if op in _MIRRORED and isinstance(right, Quantity):
-        return right.verdict(_MIRRORED[op], left).lines()
+    if op in MIRRORED and isinstance(right, Quantity):
+        return right.verdict(MIRRORED[op], left).lines()
     return None
 
 

@@ -452,7 +452,7 @@ def _limits(limits: Limits) -> list[tuple[str, str]]:
     found = [
         ("Accuracy", f"at least {100 * limits.accuracy_kept:g} % of the reference's"),
         ("Speed", f"at least {show(limits.speedup, 'x')} the baseline's"),
-        ("Own memory", f"at most {100 * limits.memory:g} % of the baseline's"),
+        ("Own memory", f"at most {100 * limits.footprint:g} % of the baseline's"),
     ]
     found += [("Package", f"at most {show(limits.package, 'bytes')}")] if limits.package else []
     found += [("Memory", f"at most {show(limits.memory_bytes, 'bytes')}")] if limits.memory_bytes else []

@@ -15,7 +15,8 @@ _SIZES: Final = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "m
 def changed(limits: Limits, text: str) -> Limits:
     """``limits`` with those of ``text`` in their place: ``package=20MB memory=256MB power=5W accuracy=0.99``. Raises UsageError."""
     fields: dict[str, float] = {}
-    for entry in re.split(r"[\s,]+", text.strip()):
+    # A unit may stand apart from its number.
+    for entry in re.sub(r"(?<=[0-9.]) +(?=[a-zA-Z]+(?![a-zA-Z=]))", "", text).replace(",", " ").split():
         name, _, value = entry.partition("=")
         if name not in _KNOWN:
             raise UsageError(
@@ -23,36 +24,44 @@ def changed(limits: Limits, text: str) -> Limits:
             )
         field, read, what = _KNOWN[name]
         number = read(value)
-        if number is None or not 0 < number < float("inf"):
+        if number is None:
             raise UsageError(f"The limit '{entry}' must be {what}.")
         fields[field] = number
     return msgspec.structs.replace(limits, **fields)
 
 
 def _bytes(text: str) -> int | None:
-    found = re.fullmatch(r"([0-9.]+)\s*([a-z]*)", text.lower())
-    number = _number(found[1]) if found else None
-    size = _SIZES.get(found[2] or "b") if found else None
+    """With a unit: a bare number would be taken for megabytes by some, and for a share by others."""
+    found = re.fullmatch(r"([0-9.]+)([a-z]+)", text.lower())
+    number = _factor(found[1]) if found else None
+    size = _SIZES.get(found[2]) if found else None
     return None if number is None or size is None else round(number * size)
 
 
 def _watts(text: str) -> float | None:
-    return _number(text.removesuffix("W"))
+    return _factor(text.removesuffix("W").removesuffix("w"))
 
 
-def _number(text: str) -> float | None:
+def _share(text: str) -> float | None:
+    number = _factor(text)
+    return number if number is not None and number <= 1 else None
+
+
+def _factor(text: str) -> float | None:
+    """Greater than 0, and finite."""
     try:
-        return float(text)
+        number = float(text)
     except ValueError:
         return None
+    return number if 0 < number < float("inf") else None
 
 
 _KNOWN: Final[Mapping[str, tuple[str, Callable[[str], float | None], str]]] = {
-    "accuracy": ("accuracy_kept", _number, "a share of the reference's accuracy, as in accuracy=0.99"),
-    "speedup": ("speedup", _number, "a factor, as in speedup=1.5"),
-    "footprint": ("memory", _number, "a share of the baseline's own footprint, as in footprint=0.6"),
-    "package": ("package", _bytes, "a size, as in package=20MB"),
-    "memory": ("memory_bytes", _bytes, "a size, as in memory=256MB"),
+    "accuracy": ("accuracy_kept", _share, "a share of the reference's accuracy, as in accuracy=0.99"),
+    "speedup": ("speedup", _factor, "a factor, as in speedup=1.5"),
+    "footprint": ("footprint", _share, "a share of the baseline's own footprint, as in footprint=0.6"),
+    "package": ("package", _bytes, "a size with its unit, as in package=20MB"),
+    "memory": ("memory_bytes", _bytes, "a size with its unit, as in memory=256MB"),
     "power": ("power_watts", _watts, "in watts, as in power=5W"),
 }
 """Name -> the field of Limits, how its value is read, and what it is."""

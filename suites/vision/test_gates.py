@@ -20,7 +20,7 @@ def test_the_choice_is_faster(edge_choice, edge_target):
 
 
 def test_the_choice_needs_less_memory(edge_choice, edge_target):
-    assert edge_choice.memory.footprint <= edge_target.limits.memory * edge_choice.baseline.memory.footprint
+    assert edge_choice.memory.footprint <= edge_target.limits.footprint * edge_choice.baseline.memory.footprint
 
 
 def test_the_choice_is_steady(edge_choice):

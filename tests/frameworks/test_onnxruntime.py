@@ -312,7 +312,9 @@ def test_a_batch_is_refused_where_the_model_has_a_fixed_one(assessed: Assessment
 
     refused = ENGINE.refusal(msgspec.structs.replace(STATIC, tuning={"batch": 8}), fixed, VNNI)
 
-    assert refused == "The batch of this model is fixed: export it with a dynamic first axis in every input."
+    assert refused == (
+        "The model's input 'image' [1, 3, 16, 16] has no batch of any size as its first axis; export it with a dynamic batch axis."
+    )
 
 
 # Building and running --------------------------------------------------------------------------------------------------------

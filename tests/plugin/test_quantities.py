@@ -193,7 +193,9 @@ def test_limits_are_the_targets_or_the_users_and_what_nobody_states_is_unsupport
     ("text", "told"),
     [
         ("packages=1MB", "No limit named 'packages'. Did you mean 'package'?"),
-        ("package=big", "The limit 'package=big' must be a size, as in package=20MB."),
+        ("package=big", "The limit 'package=big' must be a size with its unit, as in package=20MB."),
+        ("memory=0.6", "The limit 'memory=0.6' must be a size with its unit, as in memory=256MB."),
+        ("accuracy=95", "The limit 'accuracy=95' must be a share of the reference's accuracy, as in accuracy=0.99."),
         ("accuracy", "The limit 'accuracy' must be a share of the reference's accuracy, as in accuracy=0.99."),
         ("power=0W", "The limit 'power=0W' must be in watts, as in power=5W."),
     ],
@@ -226,7 +228,9 @@ def test_a_recipe_for_a_batch_is_compared_by_the_item_and_not_by_the_call(edge, 
     edge.run("--edge-recipe=onnxruntime-fp32@batch=4").assert_outcomes(passed=1, skipped=2)
 
     assert [gate.verdict.notes[0] for gate in results().gates if gate.verdict.outcome is Outcome.UNSUPPORTED] == [
-        "a call of onnxruntime-fp32@batch=4 has 4 items and one of onnxruntime-fp32 has 1: compare speedup or throughput, "
-        "which are of an item.",
+        (
+            "a call of onnxruntime-fp32@batch=4 has 4 items and one of onnxruntime-fp32 has 1: compare speedup or "
+            "throughput, which are of an item."
+        ),
         "a call of onnxruntime-fp32@batch=4 has 4 items already: leave the batch out.",
     ]

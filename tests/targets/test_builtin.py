@@ -66,7 +66,7 @@ def test_a_target_has_the_documented_limits(name: str) -> None:
 
 def test_the_common_limits_are_accuracy_speed_and_memory() -> None:
     for target in builtin.TARGETS:
-        assert (target.limits.accuracy_kept, target.limits.speedup, target.limits.memory) == (0.95, 2.0, 0.5)
+        assert (target.limits.accuracy_kept, target.limits.speedup, target.limits.footprint) == (0.95, 2.0, 0.5)
         assert (target.limits.memory_bytes, target.limits.power_watts) == (None, None)
 
 

@@ -9,7 +9,7 @@ KIOSK = Target(
     frameworks=("onnxruntime", "openvino"),
     hardware=Hardware(architectures=("x86_64", "arm64")),
     specificity=50,  # `auto` takes it wherever it fits
-    limits=Limits(accuracy_kept=0.98, speedup=1.0, memory=1.0, package=int(20 * MB), offline=True),
+    limits=Limits(accuracy_kept=0.98, speedup=1.0, footprint=1.0, package=int(20 * MB), offline=True),
     remarks=("A kiosk gets its packages over a mobile network: 20 MB at most.",),
 )
 
