@@ -1,17 +1,13 @@
 """The worker: a fresh interpreter that builds, loads and runs variants, so that nothing they do can hurt the pytest process.
 
-Started as ``python -P -m pytest_edgeai.measure.worker HANDLE PARENT [offline]``. It knows frameworks and arrays; never pytest, a label or the user's
-code. One request is answered after the other until the connection closes.
+``measure/__main__.py`` starts it. It knows frameworks and arrays; never pytest, a label or the user's code. One request is answered after the
+other until the connection closes.
 """
 
 import contextlib
-import ctypes
-import faulthandler
 import gc
 import importlib
 import os
-import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -280,46 +276,3 @@ def _demand_finite(outputs: Mapping[str, NDArray[Any]], when: str) -> None:
     name = arrays.not_finite(outputs)
     if name is not None:
         raise ModelError(f"output '{name}' of {when} is not finite (it holds NaN or infinity)")
-
-
-def _prepare_process(parent: int) -> None:
-    """Make the process die with its parent, leave no core file, and print native crashes' tracebacks."""
-    faulthandler.enable()
-    # Engines print to stdout; everything they say belongs to the log.
-    os.dup2(2, 1)
-    if sys.platform == "win32":
-        return
-    faulthandler.register(signal.SIGUSR1, all_threads=True)
-    import resource
-
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if sys.platform == "linux":
-        pr_set_pdeathsig = 1
-        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
-        if os.getppid() != parent:  # it died before the line above
-            sys.exit(1)
-
-
-def _leave_network() -> str | None:
-    """Move this process into a network namespace of its own, which has no device that is up; why not, where the system forbids it.
-
-    network_namespaces(7); a user without privileges has to make a user namespace with it, and keeps its own number there: user_namespaces(7).
-    """
-    if sys.platform != "linux":
-        return f"{sys.platform} has no network namespaces"
-    new_user, new_network = 0x10000000, 0x40000000
-    library, user, group = ctypes.CDLL(None, use_errno=True), os.getuid(), os.getgid()
-    if library.unshare(new_network) == 0:
-        return None
-    if library.unshare(new_user | new_network) != 0:
-        return f"the system allows no network namespace ({os.strerror(ctypes.get_errno())})"
-    for name, text in (("uid_map", f"{user} {user} 1"), ("setgroups", "deny"), ("gid_map", f"{group} {group} 1")):
-        Path("/proc/self", name).write_text(text)
-    return None
-
-
-if __name__ == "__main__":
-    _prepare_process(int(sys.argv[2]))
-    why = _leave_network() if "offline" in sys.argv[3:] else "it was not asked to have none"
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-        serve(sys.argv[1], why)
