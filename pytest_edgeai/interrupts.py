@@ -9,7 +9,7 @@ from types import FrameType
 
 @contextlib.contextmanager
 def held() -> Iterator[None]:
-    """What comes during the block strikes at its end. Other threads than the main one are never struck."""
+    """What comes during the block strikes at its end, SIGTERM first. Other threads than the main one are never struck."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -28,7 +28,8 @@ def held() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        for number, frame in came[:1]:
+        # The first handler that raises is the last one that is called.
+        for number, frame in sorted(came, key=lambda one: one[0] != signal.SIGTERM):
             handler = before[number]
             if callable(handler):
                 handler(number, frame)

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from pytest_edgeai import screening
-from pytest_edgeai.errors import EdgeError, UnsupportedError
+from pytest_edgeai.errors import EdgeError, PluginError, UnsupportedError, WorkerError
 from pytest_edgeai.judge import comparisons, figures
 from pytest_edgeai.judge.claims import MIRRORED, Claim
 from pytest_edgeai.judge.comparisons import Finding
@@ -102,6 +102,8 @@ class Sampling:
             with Bench(self.variant(name), apart) as bench:
                 networked = bench.networked
         except EdgeError as error:
+            if isinstance(error, PluginError) or (isinstance(error, WorkerError) and error.phase == "start"):
+                raise  # the worker never came to the variant
             with Bench(self.variant(name), dataclasses.replace(self.setup, offline=False)):
                 return Finding(Outcome.FAIL, None, notes=["it runs only with a network", *str(error).splitlines()])
         if networked is not None:

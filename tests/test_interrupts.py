@@ -71,6 +71,43 @@ def test_sigterm_waits_where_somebody_handles_it():
     assert seen == [signal.SIGTERM]
 
 
+@pytest.mark.parametrize("depth", [1, 2])
+def test_sigterm_goes_before_the_ctrl_c_that_it_follows(depth: int):
+    class Terminated(BaseException):
+        pass
+
+    def terminate(number: int, frame: object) -> None:
+        raise Terminated
+
+    def work(depth: int) -> None:
+        with interrupts.held():
+            if depth > 1:
+                work(depth - 1)
+            else:
+                signal.raise_signal(signal.SIGINT)
+                signal.raise_signal(signal.SIGTERM)
+
+    signal.signal(signal.SIGTERM, terminate)
+
+    with pytest.raises(Terminated):
+        work(depth)
+
+
+def test_what_nobody_raises_at_is_followed_by_what_else_came():
+    seen = []
+    signal.signal(signal.SIGTERM, lambda number, frame: seen.append(number))
+
+    def work() -> None:
+        with interrupts.held():
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGTERM)
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+
+    assert seen == [signal.SIGTERM]
+
+
 def test_what_is_ignored_stays_ignored():
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 

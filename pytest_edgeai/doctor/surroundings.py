@@ -5,7 +5,6 @@ import itertools
 import os
 import re
 import sqlite3
-import subprocess
 import sys
 import tempfile
 import time
@@ -15,8 +14,10 @@ from typing import Final, Literal
 
 from pytest_edgeai import build as building
 from pytest_edgeai.errors import EdgeError
+from pytest_edgeai.measure.bench import START_TIMEOUT
 from pytest_edgeai.measure.hostlock import HostLock
 from pytest_edgeai.measure.noise import Noise
+from pytest_edgeai.measure.process import Worker
 from pytest_edgeai.measure.quiet import Quiet
 from pytest_edgeai.progress import Progress
 from pytest_edgeai.records import Device, Record
@@ -160,16 +161,6 @@ def of_lock(say: Callable[[str], None]) -> Check:
     return Check(name="host lock", state="ok" if idle else "note", text=text)
 
 
-_UNSHARE: Final = """
-import ctypes, os
-library = ctypes.CDLL(None, use_errno=True)
-new_user, new_network = 0x10000000, 0x40000000
-if library.unshare(new_user | new_network) and library.unshare(new_network):
-    raise SystemExit(os.strerror(ctypes.get_errno()))
-"""
-"""unshare(2): a network of its own, in a user namespace of its own or, for root, without one."""
-
-
 def _of_isolation() -> Check:
     name = "offline runs"
     if sys.platform != "linux":
@@ -178,15 +169,17 @@ def _of_isolation() -> Check:
             state="note",
             text="network namespaces are Linux's: an offline target's variant is not run without a network",
         )
-    # A process of its own, with a single thread, which unshare(2) asks for.
-    done = subprocess.run([sys.executable, "-I", "-c", _UNSHARE], capture_output=True, text=True, check=False)  # noqa: S603 - our own text
-    if done.returncode == 0:
+    try:
+        with Worker("a worker without a network", offline=True) as worker:
+            reason = worker.ask("open", phase="start", timeout=START_TIMEOUT, modules=[])["networked"]
+    except EdgeError as error:
+        return Check(name=name, state="problem", text=str(error))
+    if reason is None:
         return Check(name=name, state="ok", text="a network namespace can be made")
-    reason = done.stderr.strip().splitlines()[-1:] or [f"status {done.returncode}"]
     return Check(
         name=name,
         state="note",
-        text=f"a network namespace can't be made ({reason[0]})",
+        text=reason,
         mend="allow unprivileged user namespaces (sysctl kernel.unprivileged_userns_clone=1, or the container's --security-opt)",
     )
 

@@ -117,7 +117,7 @@ class Worker:
             startup = subprocess.STARTUPINFO(lpAttributeList={"handle_list": [handle]})
             inherit = {"startupinfo": startup, "creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
         self._process = subprocess.Popen(  # noqa: S603 - our own module
-            [sys.executable, "-P", "-m", "pytest_edgeai.measure.worker", str(handle), str(os.getpid())]
+            [sys.executable, "-P", "-m", "pytest_edgeai.measure", str(handle), str(os.getpid())]
             + (["offline"] if offline else []),
             stdin=subprocess.DEVNULL,
             stdout=self._log,

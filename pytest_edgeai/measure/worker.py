@@ -1,18 +1,13 @@
 """The worker: a fresh interpreter that builds, loads and runs variants, so that nothing they do can hurt the pytest process.
 
-Started as ``python -P -m pytest_edgeai.measure.worker HANDLE PARENT [offline]``. It knows frameworks and arrays; never pytest, a label or the user's
-code. One request is answered after the other until the connection closes.
+``measure/__main__.py`` starts it. It knows frameworks and arrays; never pytest, a label or the user's code. One request is answered after the
+other until the connection closes.
 """
 
-import contextlib
-import ctypes
-import faulthandler
 import gc
 import importlib
 import math
 import os
-import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -179,9 +174,14 @@ class Bench:
         return self._stacked[size]
 
     def _at_once(self, items: list[dict[str, NDArray[Any]]], first: int, calls: int, requests: int) -> float:
-        """Seconds from the moment that all threads are ready until the last one has made its calls."""
+        """Seconds from the moment that all threads are ready until the last one has made its calls.
+
+        The threads themselves look at the clock: one that waits for them may be woken long after they went on.
+        """
         runners = self._parallel(requests)
-        ready = threading.Barrier(requests + 1)
+        begins: list[int] = []
+        ends: list[int] = []
+        ready = threading.Barrier(requests, action=lambda: begins.append(time.perf_counter_ns()))
         failures: list[Exception] = []
 
         def work(number: int) -> None:
@@ -191,6 +191,7 @@ class Bench:
                 ready.wait()
                 for call in range(calls):
                     outputs = runner(items[(first + number + call * requests) % len(items)])
+                ends.append(time.perf_counter_ns())
                 _demand_finite(outputs, "a timed call")
             except Exception as error:  # noqa: BLE001 - told by the thread that answers
                 failures.append(error)
@@ -199,16 +200,12 @@ class Bench:
         threads = [threading.Thread(target=work, args=(number,)) for number in range(requests)]
         for thread in threads:
             thread.start()
-        with contextlib.suppress(threading.BrokenBarrierError):  # a failure, told below
-            ready.wait()
-        begin = time.perf_counter_ns()
         for thread in threads:
             thread.join()
-        seconds = (time.perf_counter_ns() - begin) * 1e-9
         failures.sort(key=lambda error: isinstance(error, threading.BrokenBarrierError))
         if failures:
             raise failures[0]
-        return seconds
+        return (max(ends) - begins[0]) * 1e-9
 
     def _parallel(self, requests: int) -> Sequence[Callable[[Arrays], dict[str, NDArray[Any]]]]:
         if requests not in self._runners:
@@ -293,46 +290,3 @@ def _demand_finite(outputs: Mapping[str, NDArray[Any]], when: str) -> None:
     name = arrays.not_finite(outputs)
     if name is not None:
         raise ModelError(f"output '{name}' of {when} is not finite (it holds NaN or infinity)")
-
-
-def _prepare_process(parent: int) -> None:
-    """Make the process die with its parent, leave no core file, and print native crashes' tracebacks."""
-    faulthandler.enable()
-    # Engines print to stdout; everything they say belongs to the log.
-    os.dup2(2, 1)
-    if sys.platform == "win32":
-        return
-    faulthandler.register(signal.SIGUSR1, all_threads=True)
-    import resource
-
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if sys.platform == "linux":
-        pr_set_pdeathsig = 1
-        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
-        if os.getppid() != parent:  # it died before the line above
-            sys.exit(1)
-
-
-def _leave_network() -> str | None:
-    """Move this process into a network namespace of its own, which has no device that is up; why not, where the system forbids it.
-
-    network_namespaces(7); a user without privileges has to make a user namespace with it, and keeps its own number there: user_namespaces(7).
-    """
-    if sys.platform != "linux":
-        return f"{sys.platform} has no network namespaces"
-    new_user, new_network = 0x10000000, 0x40000000
-    library, user, group = ctypes.CDLL(None, use_errno=True), os.getuid(), os.getgid()
-    if library.unshare(new_network) == 0:
-        return None
-    if library.unshare(new_user | new_network) != 0:
-        return f"the system allows no network namespace ({os.strerror(ctypes.get_errno())})"
-    for name, text in (("uid_map", f"{user} {user} 1"), ("setgroups", "deny"), ("gid_map", f"{group} {group} 1")):
-        Path("/proc/self", name).write_text(text)
-    return None
-
-
-if __name__ == "__main__":
-    _prepare_process(int(sys.argv[2]))
-    why = _leave_network() if "offline" in sys.argv[3:] else "it was not asked to have none"
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-        serve(sys.argv[1], why)

@@ -12,6 +12,11 @@ import pytest
 LOOK = 0.3
 """Seconds between a process's looks at whether the controller was interrupted."""
 _STOP = "stop"
+_REASON, _STATUS = "terminated by SIGTERM", 128 + signal.SIGTERM
+
+
+class _Terminated(BaseException):
+    """Neither an Exception nor a KeyboardInterrupt: user code and debuggers catch those and go on."""
 
 
 class Termination:
@@ -19,19 +24,40 @@ class Termination:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._terminated = False
         self.interrupted = False
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_runtestloop(self) -> Generator[None, object, object]:
+    def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
         """Whoever has a handler of their own for SIGTERM keeps it."""
         main = threading.current_thread() is threading.main_thread()
         if not main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
             return (yield)
-        signal.signal(signal.SIGTERM, _exit)
+
+        def terminate(_: int, __: FrameType | None) -> None:
+            self._terminated = True
+            session.shouldstop = _REASON  # whoever catches everything ends the run one test later
+            raise _Terminated
+
+        signal.signal(signal.SIGTERM, terminate)
+        try:
+            try:
+                return (yield)
+            finally:
+                signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        finally:
+            if self._terminated:
+                pytest.exit(_REASON, returncode=_STATUS)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_call(self) -> Generator[None, object, object]:
+        """Pytest takes what it does not know for the failure of a phase of the test."""
         try:
             return (yield)
-        finally:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        except _Terminated:
+            pytest.exit(_REASON, returncode=_STATUS)
+
+    pytest_runtest_setup = pytest_runtest_teardown = pytest_runtest_call
 
     def pytest_keyboard_interrupt(self) -> None:
         self.interrupted = True
@@ -59,7 +85,3 @@ class Stopping:
             if self._stop.exists():
                 os.kill(os.getpid(), signal.SIGINT)
                 return
-
-
-def _exit(number: int, _: FrameType | None) -> None:
-    pytest.exit("terminated by SIGTERM", returncode=128 + number)

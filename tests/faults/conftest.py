@@ -30,11 +30,7 @@ def alive(temporary: Path) -> Callable[[], list[psutil.Process]]:
         for process in psutil.process_iter():
             try:
                 ours = process.environ().get("TMPDIR", "").startswith(f"{temporary}/")
-                if (
-                    ours
-                    and "pytest_edgeai.measure.worker" in process.cmdline()
-                    and process.status() != psutil.STATUS_ZOMBIE
-                ):
+                if ours and "pytest_edgeai.measure" in process.cmdline() and process.status() != psutil.STATUS_ZOMBIE:
                     found.append(process)
             except psutil.Error:  # it ended meanwhile, or is not ours to look at
                 continue

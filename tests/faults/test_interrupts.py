@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import dedent
 
 import psutil
 import pytest
@@ -27,6 +28,18 @@ def test_speedup(edge_variant):
 
 def test_choice(edge_choice):
     assert edge_choice.size <= 1e9
+"""
+SLEEPER = """
+import time
+
+def asleep():
+    with open("asleep", "a") as file:
+        file.write("z")
+    time.sleep(3600)
+
+def score(outputs, label):
+    asleep()
+    return 1.0
 """
 PHASES = {
     "a build": ("latency", "slow_build", "building fake-fp32-slow_build"),
@@ -70,8 +83,8 @@ def start(edge) -> Iterator[Callable[..., Started]]:
     """Starts pytest in a process of its own, with a cache of its own."""
     started: list[Started] = []
 
-    def run(test: str, method: str, *arguments: str, cache: Path = edge.cache) -> Started:
-        edge.write(TESTS, fake=True)
+    def run(test: str, method: str, *arguments: str, cache: Path = edge.cache, source: str = TESTS) -> Started:
+        edge.write(source, fake=True)
         output = edge.pytester.path / f"output-{len(started)}.txt"
         command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-k", f"test_{test}", *arguments]
         options = [f"--edge-recipe=fake-fp32-{method}", f"--edge-cache={cache}", f"--edge-report={edge.report}"]
@@ -163,6 +176,56 @@ def test_sigterm_ends_a_run_as_orderly_as_ctrl_c(start, family, left, phase: str
     assert family() == []
     assert left() == []
     assert "terminated by SIGTERM" in run.text
+
+
+SLEEPERS = {
+    "a score": """
+        def test_score(edge_variant):
+            assert edge_variant.accuracy >= 0.5
+    """,
+    "a test that catches exceptions": """
+        def test_score(edge_variant):
+            try:
+                sleeper.asleep()
+            except (Exception, KeyboardInterrupt):
+                pass
+    """,
+    "a test that catches everything": """
+        def test_score(edge_variant):
+            try:
+                sleeper.asleep()
+            except BaseException:
+                pass
+
+        def test_score_again(edge_variant):
+            sleeper.asleep()
+    """,
+    "a fixture's teardown": """
+        @pytest.fixture
+        def slow():
+            yield
+            sleeper.asleep()
+
+        def test_score(slow, edge_variant):
+            pass
+    """,
+}
+"""Whose code SIGTERM strikes -> a test of the user's that runs it."""
+
+
+@pytest.mark.parametrize("sleeping", SLEEPERS)
+def test_sigterm_ends_a_run_in_the_users_own_code(start, family, left, edge, sleeping: str) -> None:
+    edge.pytester.makepyfile(sleeper=SLEEPER)
+    run = start("score", "plain", "--edge-score=sleeper:score", source=f"import sleeper\n{dedent(SLEEPERS[sleeping])}")
+    run.wait_for((edge.pytester.path / "asleep").exists)
+
+    status = run.end(signal.SIGTERM)
+
+    assert status == 128 + signal.SIGTERM
+    assert family() == []
+    assert left() == []
+    assert "terminated by SIGTERM" in run.text
+    assert len((edge.pytester.path / "asleep").read_text()) == 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -36,7 +36,7 @@ def workers() -> Callable[[], list[psutil.Process]]:
     """The worker processes that this process has."""
 
     def find() -> list[psutil.Process]:
-        return [child for child in psutil.Process().children() if "pytest_edgeai.measure.worker" in child.cmdline()]
+        return [child for child in psutil.Process().children() if "pytest_edgeai.measure" in child.cmdline()]
 
     return find
 

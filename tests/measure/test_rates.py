@@ -1,5 +1,7 @@
 """Rates: items a second of blocks of calls, one at a time or several, and what can't be fed so."""
 
+import sys
+import time
 from collections.abc import Callable
 
 import msgspec
@@ -7,6 +9,7 @@ import numpy as np
 import pytest
 
 from pytest_edgeai.errors import UnsupportedError, WorkerError
+from pytest_edgeai.measure import worker
 from pytest_edgeai.measure.bench import Bench, Load, Setup
 from pytest_edgeai.measure.rates import Rates
 from pytest_edgeai.measure.solo import CANARIES
@@ -42,6 +45,44 @@ def test_a_failure_in_a_thread_is_told_and_no_thread_waits_for_ever(
         pytest.raises(WorkerError, match="phase 'infer': RuntimeError: the engine says no"),
     ):
         bench.turn(0, 20, Load(requests=2))
+
+
+class Hogging:
+    """A runner that notes when its calls begin and end, and lets no other thread run in them."""
+
+    def __init__(self) -> None:
+        self.times: list[tuple[int, int]] = []
+
+    def __call__(self, inputs):
+        begin = time.perf_counter_ns()
+        if (
+            len(self.times) < 2
+        ):  # each thread's first call: whoever waits for the threads waits already when they are ready
+            time.sleep(0.05)
+        outputs = {"sum": sum(array.sum() for _ in range(200) for array in inputs.values())}
+        self.times.append((begin, time.perf_counter_ns()))
+        return {name: np.array(value) for name, value in outputs.items()}
+
+    def parallel(self, requests):
+        return [self] * requests
+
+    def placement(self):
+        return {}
+
+
+def test_parallel_calls_are_timed_from_their_beginning_whenever_the_waiting_thread_is_woken() -> None:
+    bench, runner = worker.Bench([]), Hogging()
+    bench._runner, bench._items = runner, [{"image": np.ones((1, 8))}]
+    before = sys.getswitchinterval()
+    try:
+        sys.setswitchinterval(10)  # a thread that need not wait goes on until it is done
+        seconds = bench.turn(0, calls=20, requests=2)["seconds"]
+    finally:
+        sys.setswitchinterval(before)
+
+    timed = sorted(runner.times)[2:]  # without each thread's first call
+    assert len(timed) == 40
+    assert seconds * 1e9 >= max(end for _, end in timed) - timed[0][0]
 
 
 def test_two_variants_take_turns_under_a_load(fake: Callable[[str], Variant], setup: Setup) -> None:

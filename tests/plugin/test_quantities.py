@@ -135,6 +135,31 @@ def test_a_variant_that_wants_a_network_fails_where_there_is_none(edge, results,
         assert "it runs only with a network" in told(failing, "test_offline")
 
 
+SHY = """
+import os, socket
+
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as gram:
+    try:
+        gram.connect(("127.0.0.1", 9))
+    except OSError:
+        os._exit(3)
+"""
+"""A plugin module that ends a process without a network."""
+
+
+def test_a_worker_that_does_not_start_without_a_network_says_nothing_of_the_variant(edge, results):
+    edge.write(OFFLINE)
+    edge.pytester.makepyfile(shy=SHY)
+    edge.pytester.makeconftest("def pytest_edge_plugins(config):\n    return ['fake_engine', 'shy']\n")
+
+    edge.run("--edge-recipe=fake-fp32-plain", subprocess=True)
+    verdict = results().gates[0].verdict
+
+    if verdict.outcome is not Outcome.UNSUPPORTED:  # a system that allows no namespaces
+        assert verdict.outcome is Outcome.ERROR
+        assert "failed in phase 'start': it exited with status 3" in " ".join(verdict.notes)
+
+
 def test_a_target_without_a_network_is_measured_without_one(edge, results):
     edge.write("def test_fast(edge_choice):\n    assert edge_choice.latency.p50 <= 100\n", fake=True)
     edge.pytester.makeconftest(
