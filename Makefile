@@ -25,7 +25,7 @@ suites: $(READY)
 	$(BIN)/python -m pytest suites --edge-target=$(TARGET) $(ARGS)
 
 test: $(READY)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 $(ARGS)
 
 check: $(READY)
 	$(BIN)/ruff check .
