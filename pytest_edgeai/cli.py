@@ -341,6 +341,7 @@ def _recommend_rows(advice: dict[str, Any], here: str) -> Iterator[Row]:
         yield "remark", remark
     if advice["not_measured"] and plan.offers:
         yield "note", f"only accuracy and size can be decided here: {advice['not_measured']}"
+        yield "note", "what is said of the CPU below is said of this one, where variants are built and scored"
     yield "", ""
     yield "Frameworks, in order of preference", ""
     before: tuple[Citation, ...] = ()

@@ -215,7 +215,7 @@ def given_sizes(text: str | None, assessment: Assessment) -> dict[str, int]:
     Raises UsageError.
     """
     sizes: dict[str, int] = {}
-    for entry in filter(None, (part.strip() for part in (text or "").split(","))):
+    for entry in filter(None, (part.strip() for part in re.split(r"[\s,]+", re.sub(r"\s*=\s*", "=", text or "")))):
         name, equals, number = (part.strip() for part in entry.rpartition("="))
         if not equals or not number.isdecimal() or int(number) < 1:
             raise UsageError(

@@ -5,6 +5,7 @@ The rules come from the workflow synthesis of a public course (:data:`COURSE`). 
 framework out.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
@@ -183,7 +184,7 @@ class Facts(Record, frozen=True, kw_only=True):
 
 def requirements(text: str | None) -> tuple[str, ...]:
     """The names in a comma-separated list, each once. Raises UsageError with a guess for one that is not known."""
-    names = tuple(dict.fromkeys(name.strip() for name in (text or "").split(",") if name.strip()))
+    names = tuple(dict.fromkeys(name.strip() for name in re.split(r"[\s,]+", text or "") if name.strip()))
     for name in names:
         if name not in REQUIREMENTS:
             raise UsageError(unknown("requirement", name, REQUIREMENTS))

@@ -112,6 +112,11 @@ class Target(Record, frozen=True, kw_only=True):
     limits: Limits = Limits()
     remarks: tuple[str, ...] = ()
     """Sentences to show whenever this target is used."""
+
+    def __repr__(self) -> str:
+        """Short: pytest shows a failed test's arguments."""
+        return f"<target {self.name}>"
+
     refuses: dict[str, str] = {}
     """Framework -> why it can't execute on this hardware, and what to do instead; none of its recipes is built for this target."""
 

@@ -36,6 +36,8 @@ SECONDS_TO_SCREEN = 6
 
 WHOLE_NUMBERS = ("threads", "batch")
 HINTS = ("latency", "throughput")
+KEYS = ("batch", "device", "hint", "precision", "threads")
+"""What a recipe can be tuned by; which of them an engine has is its own business."""
 
 
 def catalogue(
@@ -64,7 +66,7 @@ def catalogue(
 
 
 def _tuning(part: str, text: str) -> dict[str, str | int]:
-    """``threads=1,hint=throughput`` as a mapping. Raises UsageError. Which keys an engine has is its own business."""
+    """``threads=1,hint=throughput`` as a mapping. Raises UsageError."""
     tuning: dict[str, str | int] = {}
     for setting in text.split(","):
         key, equals, value = setting.partition("=")
@@ -72,6 +74,8 @@ def _tuning(part: str, text: str) -> dict[str, str | int]:
             raise UsageError(
                 f"--edge-recipe {part}: '{setting}' is not KEY=VALUE. Write it as openvino-int8@threads=1,hint=throughput."
             )
+        if key not in KEYS:
+            raise UsageError(f"--edge-recipe {part}: {unknown('tuning', key, KEYS)}")
         if key in tuning:
             raise UsageError(f"--edge-recipe {part}: '{key}' is there twice.")
         if key in WHOLE_NUMBERS and not (value.isascii() and value.isdigit() and int(value) > 0):
@@ -198,6 +202,7 @@ def lines(plan: Plan, target: Target, here: str, why_not_measured: str | None) -
     text += [f"  {remark}" for remark in target.remarks]
     if why_not_measured and plan.offers:
         text.append(f"  only accuracy and size can be decided: {why_not_measured}")
+        text.append("  what is said of the CPU below is said of this one, where variants are built and scored")
     fit = [preference for preference in plan.preferences if not preference.unfit]
     # One line for those that the same rule named for the same reason.
     text += [

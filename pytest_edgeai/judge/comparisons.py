@@ -369,7 +369,9 @@ def _series(
     unsteady = _unsteady(sampler.canary(), rules)
     # A busy neighbour makes calls slower and less steady, never faster: only what speaks against the variant is doubtful.
     against = Outcome.FAIL if (operator in ("<=", "<")) != more_is_faster else Outcome.PASS
-    if outcome is against and unsteady:
+    # A median suffers by a factor at most; a tail or a spread by any.
+    far = more_is_faster and not low / rules.contended <= limit <= high * rules.contended
+    if outcome is against and unsteady and not far:
         outcome = Outcome.INCONCLUSIVE
         notes.append(f"the machine itself was not steady: {unsteady}; run it again on a quieter one")
     elif outcome is Outcome.INCONCLUSIVE:

@@ -45,6 +45,7 @@ _SIGNS = {
 }
 
 _COLUMNS = (
+    ("accuracy", "Accuracy"),
     ("size", "Size"),
     ("latency.p50", "Latency p50"),
     ("latency.p95", "Latency p95"),
@@ -53,7 +54,6 @@ _COLUMNS = (
     ("memory.footprint", "Own memory"),
     ("memory.peak", "Peak memory"),
     ("cold_start", "Cold start"),
-    ("accuracy", "Accuracy"),
 )
 """Figures in the table of variants, before those of metrics from plugins."""
 

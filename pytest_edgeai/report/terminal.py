@@ -4,6 +4,7 @@ import textwrap
 from collections.abc import Iterator
 from typing import Literal
 
+from pytest_edgeai import device as devices
 from pytest_edgeai.records import ModelResult, Outcome, Results, VariantResult
 from pytest_edgeai.report.advice import Advice, advise, counts
 from pytest_edgeai.report.charts import fronts
@@ -132,7 +133,9 @@ def _standing(results: Results) -> Iterator[tuple[Markup, str]]:
     if results.standing == "stand-in":
         yield "yellow", f"Measured on {device}, which stands in for {target}."
     elif results.standing == "foreign":
-        yield "yellow", f"{device} is no device of {target}: speed, memory and energy were not decided."
+        may = devices.standing(results.device, results.target) == "stand-in"
+        accept = " Accept it as a stand-in: --edge-stand-in." if may else ""
+        yield "yellow", f"{device} is no device of {target}: speed, memory and energy were not decided.{accept}"
 
 
 def _verdicts(results: Results) -> tuple[Markup, str]:
