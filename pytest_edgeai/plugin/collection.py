@@ -49,5 +49,10 @@ def _variants(metafunc: pytest.Metafunc, session: "EdgeSession", declared: "Decl
     names = [recipe.name for recipe in session.run.catalogue(declared.kind)]
     if not names and session.settings.recipe:
         raise UsageError(f"No recipe's name matches --edge-recipe {session.settings.recipe}.")
-    globs = [glob for marker in metafunc.definition.iter_markers("edge_recipe") for glob in marker.args]
+    globs = wanted(metafunc.definition)
     return [name for name in names if not globs or any(fnmatch.fnmatchcase(name, glob) for glob in globs)]
+
+
+def wanted(node: pytest.Item) -> list[str]:
+    """The globs over recipes' names that the test's ``edge_recipe`` markers hold: each argument is a list, separated by spaces."""
+    return [glob for marker in node.iter_markers("edge_recipe") for text in marker.args for glob in text.split()]

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_edgeai.errors import EdgeError, UnsupportedError
-from pytest_edgeai.plugin import state
+from pytest_edgeai.plugin import collection, state
 
 if TYPE_CHECKING:
     from pytest_edgeai.dataset import Dataset
@@ -54,9 +54,11 @@ def edge_assessment(_edge_study: "Study") -> "Assessment":
 def edge_variant(request: pytest.FixtureRequest, _edge_study: "Study") -> "Subject":
     """One optimized variant; the test runs once for each that the target's catalogue has. Skips what makes no sense for the model."""
     name = request.param
-    globs = [glob for marker in request.node.iter_markers("edge_recipe") for glob in marker.args]
+    globs = collection.wanted(request.node)
     if name is None and globs:
-        raise UnsupportedError(f"No variant of this run matches {' or '.join(globs)} (edge_recipe).")
+        tuned = " ".join(glob for glob in globs if "@" in glob)
+        how = f" A run has tuned recipes where the option asks for them: --edge-recipe '{tuned}'." if tuned else ""
+        raise UnsupportedError(f"No variant of this run matches {' or '.join(globs)} (edge_recipe).{how}")
     if name is None:
         raise UnsupportedError(
             f"No installed framework makes variants of this kind of model for {_edge_study.run.target.name}."

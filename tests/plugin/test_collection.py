@@ -114,6 +114,35 @@ def test_a_test_whose_marker_matches_no_variant_of_this_run_skips_and_names_the_
     result.stdout.fnmatch_lines(["SKIPPED * No variant of this run matches mlx-* or *-bf16 (edge_recipe)*"])
 
 
+LISTED = """
+@pytest.mark.edge_recipe("onnxruntime-int8-dynamic onnxruntime-int8-static")
+def test_listed(edge_variant):
+    assert edge_variant.size <= 1e9
+
+@pytest.mark.edge_recipe("onnxruntime-int8-static@threads=1")
+def test_tuned(edge_variant):
+    assert edge_variant.size <= 1e9
+"""
+
+
+def test_a_marker_holds_a_list_of_globs_and_a_tuned_name(edge, collect):
+    edge.write(LISTED)
+
+    found = collect("--edge-recipe=onnxruntime-int8-* onnxruntime-int8-static@threads=1")
+
+    assert found["test_listed"] == ["onnxruntime-int8-dynamic", STATIC]
+    assert found["test_tuned"] == ["onnxruntime-int8-static@threads=1"]
+
+
+def test_a_marker_with_a_tuned_recipe_that_the_run_lacks_skips_and_tells_the_option(edge):
+    edge.write(LISTED)
+
+    result = edge.run("-k", "tuned", "-rs")
+
+    assert result.parseoutcomes()["skipped"] == 1
+    result.stdout.fnmatch_lines(["SKIPPED * --edge-recipe 'onnxruntime-int8-static@threads=1'.*"])
+
+
 WRONG = {
     "glob": (VARIANT, ["--edge-recipe=nothing*"], "No recipe's name matches --edge-recipe nothing*."),
     "target": (VARIANT, ["--edge-target=intell"], "No target named 'intell'. Did you mean 'intel'? Known: android, "),
