@@ -12,6 +12,7 @@ from pytest_edgeai import interrupts
 @pytest.fixture(autouse=True)
 def handlers() -> Iterator[None]:
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a process of pytest-xdist may have another
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
