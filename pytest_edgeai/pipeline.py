@@ -42,9 +42,9 @@ from pytest_edgeai.dataset import read as read_dataset
 from pytest_edgeai.errors import DatasetError, EdgeError, ModelError, UnsupportedError, UsageError, hinted
 from pytest_edgeai.evaluation import Evaluation
 from pytest_edgeai.journal import Journal
-from pytest_edgeai.judge import claims, comparisons, figures, quantities
+from pytest_edgeai.judge import claims, figures, quantities, scores
 from pytest_edgeai.judge.claims import Claim
-from pytest_edgeai.judge.comparisons import Finding
+from pytest_edgeai.judge.finding import Finding, exact
 from pytest_edgeai.judge.quantities import Decider, Subject
 from pytest_edgeai.judge.rules import RIGOR, Rules
 from pytest_edgeai.measure.bench import Bench, Setup
@@ -564,7 +564,7 @@ class Study:
             raise UnsupportedError(missing)
         if claim.family == "size":
             over = self.variant(claim.other).bytes if claim.other else 1
-            return comparisons.exact(self.variant(claim.subject).bytes / over, claim.operator, claim.limit)
+            return exact(self.variant(claim.subject).bytes / over, claim.operator, claim.limit)
         if claim.family == "accuracy":
             return self._find_accuracy(claim)
         if claim.family == "offline":
@@ -600,8 +600,8 @@ class Study:
         part = CONFIRMATION if claim.fresh else EVALUATION
         variant, rules = self.scores(claim.subject, part), self.run.rules(claim.rigor)
         if claim.other is None:
-            return comparisons.proportion(variant, claim.operator, claim.limit, rules)
-        return comparisons.accuracy_ratio(variant, self.scores(claim.other, part), claim.operator, claim.limit, rules)
+            return scores.proportion(variant, claim.operator, claim.limit, rules)
+        return scores.accuracy_ratio(variant, self.scores(claim.other, part), claim.operator, claim.limit, rules)
 
     def figure(self, subject: str, quantity: str) -> Figure:
         """The quantity's estimate with its interval; screened when it isn't known yet. Raises EdgeError."""

@@ -10,9 +10,9 @@ import msgspec
 
 from pytest_edgeai import screening
 from pytest_edgeai.errors import EdgeError, PluginError, UnsupportedError, WorkerError
-from pytest_edgeai.judge import comparisons, figures
+from pytest_edgeai.judge import figures, finding, ratios, series
 from pytest_edgeai.judge.claims import MIRRORED, Claim
-from pytest_edgeai.judge.comparisons import Finding
+from pytest_edgeai.judge.finding import Finding
 from pytest_edgeai.judge.quantities import PERCENTILES, SETTINGS
 from pytest_edgeai.judge.rules import Rules
 from pytest_edgeai.measure.bench import ALONE, Bench, Load, Setup, readings
@@ -65,7 +65,7 @@ class Sampling:
         over = self.columns(claim.other, claim.quantity) if claim.other else None
         mine = self.columns(claim.subject, claim.quantity)
         samples = "blocks" if metric is not None and metric.per == "block" else "processes"
-        return comparisons.extremes(mine, claim.operator, claim.limit, over, time.perf_counter() - begin, samples)
+        return finding.extremes(mine, claim.operator, claim.limit, over, time.perf_counter() - begin, samples)
 
     def columns(self, name: str, quantity: str) -> list[float]:
         """A quantity that is one number a process or a block. Raises UnsupportedError where it can't be read."""
@@ -123,7 +123,7 @@ class Sampling:
             patience=rules.budget,
             load=load,
         ) as turns:
-            found = comparisons.speedup(turns, operator, limit, rules)
+            found = ratios.speedup(turns, operator, limit, rules)
             self.note("measurement", turns.measurement("gate"))
         return found
 
@@ -141,9 +141,9 @@ class Sampling:
         with Solo(self.variant(claim.subject), self.setup, metric=metric, part=column, patience=rules.budget) as solo:
             unit = self.registry.metrics[metric].units[column or metric]
             found = (
-                comparisons.jitter(solo, claim.operator, claim.limit, rules)
+                series.jitter(solo, claim.operator, claim.limit, rules)
                 if part == "jitter"
-                else comparisons.percentile(solo, PERCENTILES[part], claim.operator, claim.limit, rules, unit)
+                else series.percentile(solo, PERCENTILES[part], claim.operator, claim.limit, rules, unit)
             )
             self.note("measurement", solo.measurement("gate", unit))
         return found
@@ -153,7 +153,7 @@ class Sampling:
         if claim.other is not None:
             return self._in_turns(claim.subject, claim.other, claim.operator, claim.limit, rules, load)
         with Rates(self.variant(claim.subject), self.setup, load, claim.quantity, rules.budget) as rates:
-            found = comparisons.throughput(rates, claim.operator, claim.limit, rules)
+            found = series.throughput(rates, claim.operator, claim.limit, rules)
             self.note("measurement", rates.measurement("gate"))
         return found
 

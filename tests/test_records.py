@@ -8,8 +8,8 @@ import pytest
 
 from pytest_edgeai import records
 from pytest_edgeai.errors import Undecided
-from pytest_edgeai.judge import comparisons
-from pytest_edgeai.judge.comparisons import Finding
+from pytest_edgeai.judge import finding, ratios, series
+from pytest_edgeai.judge.finding import Finding
 from pytest_edgeai.judge.rules import RIGOR
 from pytest_edgeai.pipeline import _finite
 from pytest_edgeai.records import (
@@ -250,15 +250,15 @@ def findings() -> dict[str, Finding]:
     rules = RIGOR["quick"]
     slow = {"call": 100.0}
     return {
-        "one cycle of rounds": comparisons.speedup(Told(0.5, round_seconds=1e6), ">=", 2.0, rules),
-        "rounds that are all alike": comparisons.speedup(Told(0.0, round_seconds=0.1), ">=", 1.0, rules),
-        "enormous speed-up": comparisons.speedup(Told(600.0), ">=", 2.0, rules),
-        "no speed-up at all": comparisons.speedup(Told(-600.0), ">=", 2.0, rules),
-        "one slow call": comparisons.percentile(Series(QUIET, **slow), 0.99, "<=", 1.0, rules),
-        "jitter of one call": comparisons.jitter(Series(QUIET, **slow), "<=", 0.2, rules),
-        "no memory": comparisons.extremes([0.0], "<=", 1.0),
-        "no memory of the baseline's": comparisons.extremes([0.0], "<=", 1.0, [0.0]),
-        "exact": comparisons.exact(0.0, "<=", 1.0),
+        "one cycle of rounds": ratios.speedup(Told(0.5, round_seconds=1e6), ">=", 2.0, rules),
+        "rounds that are all alike": ratios.speedup(Told(0.0, round_seconds=0.1), ">=", 1.0, rules),
+        "enormous speed-up": ratios.speedup(Told(600.0), ">=", 2.0, rules),
+        "no speed-up at all": ratios.speedup(Told(-600.0), ">=", 2.0, rules),
+        "one slow call": series.percentile(Series(QUIET, **slow), 0.99, "<=", 1.0, rules),
+        "jitter of one call": series.jitter(Series(QUIET, **slow), "<=", 0.2, rules),
+        "no memory": finding.extremes([0.0], "<=", 1.0),
+        "no memory of the baseline's": finding.extremes([0.0], "<=", 1.0, [0.0]),
+        "exact": finding.exact(0.0, "<=", 1.0),
     }
 
 

@@ -1,1 +1,1 @@
-"""Judging: what an assertion sees (quantities), how a comparison is decided (comparisons)."""
+"""Judging: what an assertion sees (quantities), how a claim is decided (ratios, series, scores)."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_edgeai.judge.comparisons import Finding
+from pytest_edgeai.judge.finding import Finding
 from pytest_edgeai.records import Figure
 from pytest_edgeai.stats import order, proportions, sequential, spread
 

@@ -26,6 +26,14 @@ class Rules:
     """Spread (rMAD) of the constant work above which the machine was not steady."""
     canary_tail: float = 1.5
     """Ratio p99/p50 of the constant work above which the machine was not steady."""
+    share: float = 1.0
+    """Of the error rate of a false FAIL, this comparison's part: the gates of a run share one (Bonferroni). A false PASS needs no share, because
+    a release needs all its gates (intersection-union: Berger 1982)."""
+
+    @property
+    def alpha_fail(self) -> float:
+        """Of a false FAIL on speed, this comparison's share of it."""
+        return self.alpha * self.share
 
 
 RIGOR = {"quick": Rules(budget=20.0, pairs=3), "strict": Rules(budget=120.0, pairs=5)}

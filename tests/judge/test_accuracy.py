@@ -8,8 +8,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy.special import bdtr
 
-from pytest_edgeai.judge.comparisons import accuracy_ratio, proportion
 from pytest_edgeai.judge.rules import RIGOR
+from pytest_edgeai.judge.scores import accuracy_ratio, proportion
 from pytest_edgeai.records import Outcome
 
 PASS, FAIL, INCONCLUSIVE, ERROR, UNSUPPORTED = Outcome

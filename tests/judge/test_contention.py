@@ -6,7 +6,7 @@ import math
 import pytest
 from scipy.special import bdtr
 
-from pytest_edgeai.judge.comparisons import RESTLESS_ROUNDS, speedup
+from pytest_edgeai.judge.ratios import RESTLESS_ROUNDS, speedup
 from pytest_edgeai.judge.rules import RIGOR
 from pytest_edgeai.records import Outcome
 from tests.judge.simulated import QUIET, Crowded, Told, Weather

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pytest_edgeai.judge.comparisons import exact
+from pytest_edgeai.judge.finding import exact
 from pytest_edgeai.records import Outcome
 
 

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from pytest_edgeai.judge.comparisons import extremes
+from pytest_edgeai.judge.finding import extremes
 from pytest_edgeai.records import Outcome
 from pytest_edgeai.units import MB
 

@@ -6,8 +6,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from pytest_edgeai.judge import comparisons, figures
-from pytest_edgeai.judge.comparisons import Finding
+from pytest_edgeai.judge import figures, ratios
+from pytest_edgeai.judge.finding import Finding
 from pytest_edgeai.judge.rules import RIGOR
 from pytest_edgeai.records import Figure, Outcome
 from tests.judge.simulated import QUIET, Series, Turns
@@ -92,7 +92,7 @@ def test_one_real_valued_score_is_an_estimate_alone():
 
 
 def test_a_finding_becomes_a_figure_of_both_sides_confidence():
-    finding = comparisons.speedup(Turns(3.0, 2.0), ">=", 2.0, RIGOR["quick"])
+    finding = ratios.speedup(Turns(3.0, 2.0), ">=", 2.0, RIGOR["quick"])
 
     figure = figures.of_finding(finding, "x")
 

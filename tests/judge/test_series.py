@@ -10,8 +10,9 @@ from scipy.optimize import brentq
 from scipy.special import bdtr
 from scipy.stats import norm
 
-from pytest_edgeai.judge.comparisons import LOOKS, MIN_SERIES, Finding, jitter, percentile
+from pytest_edgeai.judge.finding import Finding
 from pytest_edgeai.judge.rules import RIGOR
+from pytest_edgeai.judge.series import LOOKS, MIN_SERIES, jitter, percentile
 from pytest_edgeai.records import Outcome
 from pytest_edgeai.stats import order, spread
 from pytest_edgeai.units import ms

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from scipy.special import bdtr
 
-from pytest_edgeai.judge.comparisons import Finding, speedup
+from pytest_edgeai.judge.finding import Finding
+from pytest_edgeai.judge.ratios import speedup
 from pytest_edgeai.judge.rules import RIGOR, Rules
 from pytest_edgeai.records import Outcome
 from pytest_edgeai.stats import sequential
