@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[2]
 FOLDER = Path(__file__).with_name("bank")
 TIMED_ITEMS = 32
 QUIET_SHARE = 0.9
-"""Of the rounds that a pair of the quiet bank must have begun with free cores."""
+"""Of the rounds of a quiet pair or run that must have begun with free cores; else the machine was not what it is called, and it is left out."""
 CODE = (
     "judge/ratios.py",
     "judge/rules.py",
@@ -153,15 +153,17 @@ def take_pair(work: Workload, arm: Arm, seed: int) -> Rounds:
     return Rounds.of_pair({**columns, "took": took, "at": at}, warm_up)
 
 
-def run_live(work: Workload, name: str, condition: str, seed: int) -> Live:
-    """One run as a gate makes it."""
+def run_live(work: Workload, name: str, condition: str, seed: int) -> Live | None:
+    """One run as a gate makes it; ``None`` when the machine was not quiet though it should have been."""
     row = ROWS[name]
     begin = time.perf_counter()
     with work.turns(ARMS[row.arm], row.limit, row.rules.pairs, seed, patience=row.rules.budget) as turns:
         started = time.perf_counter() - begin - turns.seconds()
         found = ratios.speedup(turns, ">=", row.limit, row.rules)
         whole = time.perf_counter() - begin
-        waited = turns.measurement("gate").noise["waited_s"]
+        measured = turns.measurement("gate")
+    if _disturbed(condition, float(np.mean(measured.samples["free"]))):
+        return None
     return Live(
         row=name,
         condition=condition,
@@ -172,7 +174,7 @@ def run_live(work: Workload, name: str, condition: str, seed: int) -> Live:
         pairs=turns.pairs,
         seconds=round(found.seconds, 4),
         started=round(started, 4),
-        waited=round(waited, 4),
+        waited=round(measured.noise["waited_s"], 4),
         whole=round(whole, 4),
     )
 
@@ -206,7 +208,7 @@ def fill(work: Workload, until: float, say: Callable[[str], None]) -> None:
         with Hogs(job.condition, seed):
             told = _take_pair(work, job, seed) if job.kind == "pair" else _take_run(work, job, seed)
         if told is None:
-            say(f"{job.condition}: a pair of {job.name} is left out, because other programs ran on the cores")
+            say(f"{job.condition}: a {job.kind} of {job.name} is left out, because other programs ran on the cores")
             continue
         have[job] += 1
         say(
@@ -224,7 +226,7 @@ def _have(job: Job) -> int:
 
 def _take_pair(work: Workload, job: Job, seed: int) -> str | None:
     taken = take_pair(work, ARMS[job.name], seed)
-    if job.condition == "quiet" and taken.free.mean() < QUIET_SHARE:
+    if _disturbed(job.condition, float(taken.free.mean())):
         return None
     bank = read(job.name, job.condition)
     (bank.joined(taken) if bank else taken).write(file_of(job.name, job.condition))
@@ -232,9 +234,15 @@ def _take_pair(work: Workload, job: Job, seed: int) -> str | None:
     return f"speed-up {ratio:.4f}, a round {1e3 * float(np.median(taken.took)):.1f} ms"
 
 
-def _take_run(work: Workload, job: Job, seed: int) -> str:
+def _take_run(work: Workload, job: Job, seed: int) -> str | None:
     run = run_live(work, job.name, job.condition, seed)
+    if run is None:
+        return None
     folder().mkdir(parents=True, exist_ok=True)
     with (folder() / "live.jsonl").open("a") as file:
         file.write(json.dumps(asdict(run)) + "\n")
     return f"{run.outcome} after {run.rounds} rounds"
+
+
+def _disturbed(condition: str, free: float) -> bool:
+    return condition == "quiet" and free < QUIET_SHARE

@@ -19,6 +19,8 @@ from pytest_edgeai.records import Outcome
 from pytest_edgeai.stats import sequential
 
 RUNS = 10_000
+LEAST_PAIRS = 8
+"""That a bank must have before it is replayed: a strict comparison looks at so many."""
 CHUNK = 250
 """Runs that one process makes at a time."""
 
@@ -68,7 +70,7 @@ def all_rows(until: float, say: Callable[[str], None], runs: int = RUNS) -> dict
         for number in range(-(-runs // CHUNK))
         for name, row in ROWS.items()
         for condition in row.conditions
-        if bank.file_of(row.arm, condition).exists()
+        if (banked := bank.read(row.arm, condition)) and banked.pairs >= LEAST_PAIRS
     ]
     found: dict[tuple[str, str], Found] = {}
     processes = os.cpu_count() or 1

@@ -15,11 +15,14 @@ from benchmarks.rigor.rounds import Rounds
 from benchmarks.rigor.rows import ARMS, CONDITIONS, ROWS, Target
 from benchmarks.rigor.simulate import Found
 from benchmarks.tables import Table
+from pytest_edgeai.measure.turns import calls_a_slot
 
 PAGE = Path(__file__).parents[2] / "docs" / "rigor.md"
 NONE = "-"
 WINDOWS = (1.0, 10.0)
 """Seconds of timed work a side that the peers are given: pytest-benchmark's default, and what a run of benchstat takes."""
+LEAST_COMPARISONS = 5
+"""That a bank must be long enough for."""
 SLOWER = 1.10
 """What the peers shall find: the variant's seconds are multiplied by it."""
 
@@ -55,21 +58,22 @@ def _promises(found: dict[tuple[str, str], Found], lived: dict[tuple[str, str], 
                 key = name, condition
                 if condition in row.conditions and (key in found or lived[key].outcomes):
                     rows.append([row.title, condition, *_promise(target, limit, found.get(key), lived[key])])
-        if row.rounds is not None:
-            rows += [
-                [
-                    row.title,
-                    condition,
-                    f"median of at most {row.rounds} rounds",
-                    *_median_rounds(row.rounds, found.get(key), lived[key]),
-                ]
-                for condition in row.conditions
-                if (key := (name, condition)) in found or lived[key].outcomes
-            ]
+        for condition in row.conditions:
+            key = name, condition
+            if key not in found and not lived[key].outcomes:
+                continue
+            of_medians = (
+                (row.rounds, "rounds", "rounds"),
+                (row.seconds.get(condition, math.inf), "seconds", "s of sampling"),
+            )
+            for limit, column, unit in of_medians:
+                if limit < math.inf:
+                    told = f"median of at most {limit:g} {unit}"
+                    rows.append([row.title, condition, told, *_median(limit, column, found.get(key), lived[key])])
     note = (
         "Simulated: runs whose rounds are replayed from the bank below, whole pairs of processes drawn at random, at most "
         f"{max((len(one.outcomes) for one in found.values()), default=0):,} of each. Live: whole runs in fresh processes. In brackets the bounds of the true "
-        f"rate ({CONFIDENCE:.0%}, Clopper-Pearson); for replays they don't know how few pairs the bank has. Kept: by the simulation, "
+        f"rate ({100 * CONFIDENCE:g} %, Clopper-Pearson); for replays they don't know how few pairs the bank has. Kept: by the simulation, "
         '"probably" where the bounds enclose the target; a live rate contradicts a target only when its bounds do.'
     )
     return Table("Promises", ["comparison", "machine", "target", "simulated", "kept", "live"], rows, note)
@@ -88,10 +92,12 @@ def _promise(target: Target, limit: float, simulated: Found | None, lived: Found
     return [told, seen, kept, alive]
 
 
-def _median_rounds(limit: int, simulated: Found | None, lived: Found) -> list[str]:
-    seen = f"{statistics.median(simulated.rounds):g}" if simulated else NONE
-    kept = NONE if simulated is None else "yes" if statistics.median(simulated.rounds) <= limit else "**no**"
-    return [seen, kept, f"{statistics.median(lived.rounds):g}" if lived.rounds else NONE]
+def _median(limit: float, column: str, simulated: Found | None, lived: Found) -> list[str]:
+    seen, alive = (
+        statistics.median(getattr(one, column)) if one and one.outcomes else None for one in (simulated, lived)
+    )
+    kept = NONE if seen is None else "yes" if seen <= limit else "**no**"
+    return [NONE if seen is None else f"{seen:.3g}", kept, NONE if alive is None else f"{alive:.3g}"]
 
 
 def _rate(found: Found, target: Target) -> Rate:
@@ -172,7 +178,7 @@ def _peers(found: dict[tuple[str, str], Found], banks: dict[tuple[str, str], Rou
         condition: list(peers.windows(banks["identical", condition], seconds, _calls(banks["identical", condition])))
         for condition in there
     }
-    there = [condition for condition in there if taken[condition]]
+    there = [condition for condition in there if len(taken[condition]) >= LEAST_COMPARISONS]
     rows = [
         [name, *[_alarms(rule, taken[condition], factor) for factor in (1.0, SLOWER) for condition in there]]
         for name, rule in peers.RULES.items()
@@ -183,7 +189,7 @@ def _peers(found: dict[tuple[str, str], Found], banks: dict[tuple[str, str], Rou
         for condition in there
     ]
     rows.append([f"ours, {_took(found, there)} of sampling", *ours])
-    counts = ", ".join(f"{condition} {len(taken[condition])}" for condition in there) or "none yet"
+    counts = ", ".join(f"{condition} {len(taken[condition])}" for condition in there) or "the bank is too short for any"
     note = (
         f'How often a rule says "slower" about identical code, and about the same scaled by {SLOWER:g}. Each side has {seconds:g} s of timed work, the baseline first, '
         "then the variant, in the slots of the bank of identical code as they were taken one after the other; no slot is used twice. "
@@ -207,9 +213,8 @@ def _took(found: dict[tuple[str, str], Found], conditions: Sequence[str]) -> str
 
 
 def _calls(rounds: Rounds) -> int:
-    """Calls a slot, as far as the seconds tell: a round is two slots with one untimed call each."""
-    both = float(np.median(rounds.baseline)) + float(np.median(rounds.variant))
-    return max(1, round(float(np.median(rounds.took)) / both - 1))
+    """Calls a slot, as its turns chose them."""
+    return calls_a_slot(float(np.median(rounds.baseline)), float(np.median(rounds.variant)), 1.0)[0]
 
 
 def _banks(banks: dict[tuple[str, str], Rounds]) -> Table:
