@@ -174,6 +174,9 @@ class _Comparison:
         high = -sequential.lower_sign_bound(-seen, self._alpha["<="]) + guard
         if self._look_bounds is not None:
             low, high = max(low, self._look_bounds[0]), min(high, self._look_bounds[1])
+        if side is None and self._odd:  # the bounds must not deny what the odd pair shows
+            medians = [float(np.median(differences)) for differences in self._believed]
+            low, high = min(low, *medians), max(high, *medians)
         return Finding(
             Outcome.INCONCLUSIVE if side is None else Outcome.PASS if side == self._operator else Outcome.FAIL,
             math.exp(float(np.median(seen))),
