@@ -209,7 +209,7 @@ def test_a_decided_comparison_stops_at_once_and_spends_no_more_of_the_budget():
     assert finding.seconds == sampler.seconds() < QUICK.budget / 10
 
 
-@pytest.mark.parametrize("pairs", [1, 3, 5])
+@pytest.mark.parametrize("pairs", [1, 3])
 def test_the_budget_is_kept_within_one_cycle_of_rounds(pairs):
     # Half-way it looks as if the rest would decide.
     sampler = Told(*[0.1, 0.1, 0.1, 0.1, -0.1] * 4, 0.1, 0.1, *[-0.1] * 1000, pairs=pairs, round_seconds=0.25)
