@@ -63,21 +63,35 @@ class Turns:
         self._item = 0
         self._seconds = 0.0
         self._stack = contextlib.ExitStack()
+        self._setup, self._sides = setup, (baseline, variant)
         self._pairs: list[tuple[Bench, Bench]] = []
+        """All that were started; after :meth:`renew` only the last one's processes live."""
         try:
             for _ in range(pairs):
-                first = self._stack.enter_context(Bench(baseline, setup))
-                self._pairs.append((first, self._stack.enter_context(Bench(variant, setup))))
+                self._start()
             _demand_comparable(*self._pairs[0])
-            self._calls = self._warm_up(limit)
+            self._calls = self._slots([turn for pair in range(pairs) for turn in self._warm_up(pair)], limit)
         except BaseException:
             self._stack.close()
             raise
 
     @property
     def pairs(self) -> int:
-        """How many pairs of processes there are."""
+        """How many pairs of processes there are or were."""
         return len(self._pairs)
+
+    @property
+    def alike(self) -> bool:
+        """Whether the same engine does the same arithmetic on both sides, and so suffers alike from other programs on the cores."""
+        baseline, variant = ((side.recipe.framework, side.recipe.precision, side.recipe.tuning) for side in self._sides)
+        return baseline == variant
+
+    def renew(self) -> int:
+        """End the processes so far, start one further pair and warm it up; its number. Raises EdgeError."""
+        self._stack.close()
+        self._start()
+        self._warm_up(self.pairs - 1)
+        return self.pairs - 1
 
     def round(self, pair: int) -> float:
         """One more round of ``pair``; ln(baseline's seconds a call / variant's seconds a call)."""
@@ -128,17 +142,23 @@ class Turns:
         self._item += 1
         return seconds[0], seconds[1], baseline_first
 
-    def _warm_up(self, limit: float) -> tuple[int, int]:
-        """Warm every pair up; the number of calls a slot of each side, from what the warm-up took."""
+    def _start(self) -> None:
+        """One further pair of processes."""
+        baseline, variant = (self._stack.enter_context(Bench(side, self._setup)) for side in self._sides)
+        self._pairs.append((baseline, variant))
+
+    def _warm_up(self, pair: int) -> list[tuple[float, float]]:
+        """Seconds an item of each side, of turns of one call that warm a pair up."""
         begin = time.perf_counter()
         seen: list[tuple[float, float]] = []
-        for pair in range(self.pairs):
-            rounds, started = 0, time.perf_counter()
-            while rounds < WARM_UP_ROUNDS or time.perf_counter() - started < WARM_UP_SECONDS:
-                baseline, variant, _ = self._turn(pair, 1, 1)
-                seen.append((baseline, variant))
-                rounds += 1
+        while len(seen) < WARM_UP_ROUNDS or time.perf_counter() - begin < WARM_UP_SECONDS:
+            baseline, variant, _ = self._turn(pair, 1, 1)
+            seen.append((baseline, variant))
         self._seconds += time.perf_counter() - begin
+        return seen
+
+    def _slots(self, seen: list[tuple[float, float]], limit: float) -> tuple[int, int]:
+        """The number of calls a slot of each side, from what the warm-up showed."""
         # From seconds an item to seconds that a call fills.
         fed = [self._load.items * bench.variant.recipe.batch for bench in self._pairs[0]]
         baseline, variant = (
