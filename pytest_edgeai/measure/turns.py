@@ -8,11 +8,14 @@ import time
 from types import TracebackType
 from typing import Self
 
+import numpy as np
+
 from pytest_edgeai.errors import ModelError
 from pytest_edgeai.measure.bench import ALONE, Bench, Load, Setup
 from pytest_edgeai.measure.noise import Noise
 from pytest_edgeai.measure.quiet import Quiet
 from pytest_edgeai.records import Measurement, Variant
+from pytest_edgeai.stats import steady
 
 MIN_SLOT = 5e-3
 """Seconds that a slot of the faster side lasts at least: thousands of times what the clock can tell apart, and long beside what the start of a
@@ -22,6 +25,12 @@ MIN_PARALLEL_SLOT = 50e-3
 WARM_UP_ROUNDS = 3
 WARM_UP_SECONDS = 0.2
 """A pair of processes is warmed up for at least this many rounds and seconds."""
+STEADY_ROUNDS = 20
+"""The last rounds of a warm-up, which must not trend: neither side, nor their ratio."""
+CHECKED_EVERY = 4
+"""Rounds between two looks at that."""
+LONGEST_WARM_UP = 1.5
+"""Seconds; what still trends then is noted, and its drift strikes both sides alike."""
 EQUAL_WITHIN = 1.2
 """Limits nearer to 1 than this factor get the same number of calls on both sides; others get slots of equal length."""
 ROUNDING = 0.05
@@ -62,6 +71,8 @@ class Turns:
         }
         self._item = 0
         self._seconds = 0.0
+        self._trending = 0
+        """Pairs that were not steady at the end of their warm-up."""
         self._stack = contextlib.ExitStack()
         self._setup, self._sides = setup, (baseline, variant)
         self._pairs: list[tuple[Bench, Bench]] = []
@@ -127,7 +138,7 @@ class Turns:
             samples=self._columns,
             seconds=self._seconds,
             processes=2 * self.pairs,
-            noise=self._noise.since() | {"waited_s": self._quiet.waited},
+            noise=self._noise.since() | {"waited_s": self._quiet.waited, "trending_pairs": float(self._trending)},
         )
 
     def _turn(self, pair: int, baseline_calls: int, variant_calls: int) -> tuple[float, float, bool]:
@@ -151,11 +162,20 @@ class Turns:
         """Seconds an item of each side, of turns of one call that warm a pair up."""
         begin = time.perf_counter()
         seen: list[tuple[float, float]] = []
-        while len(seen) < WARM_UP_ROUNDS or time.perf_counter() - begin < WARM_UP_SECONDS:
+        while not self._warm(seen, time.perf_counter() - begin):
             baseline, variant, _ = self._turn(pair, 1, 1)
             seen.append((baseline, variant))
+        self._trending += still_trends(seen)
         self._seconds += time.perf_counter() - begin
         return seen
+
+    @staticmethod
+    def _warm(seen: list[tuple[float, float]], seconds: float) -> bool:
+        if len(seen) < WARM_UP_ROUNDS or seconds < WARM_UP_SECONDS:
+            return False
+        if len(seen) < steady.LEAST_VALUES or seconds >= LONGEST_WARM_UP:
+            return True
+        return len(seen) % CHECKED_EVERY == 0 and not still_trends(seen)
 
     def _slots(self, seen: list[tuple[float, float]], limit: float) -> tuple[int, int]:
         """The number of calls a slot of each side, from what the warm-up showed."""
@@ -179,6 +199,12 @@ class Turns:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def still_trends(seen: list[tuple[float, float]]) -> bool:
+    """Whether either side's seconds, or their ratio, trend over the last rounds of a warm-up."""
+    baseline, variant = np.array(seen[-STEADY_ROUNDS:]).T
+    return any(steady.trend(values) for values in (baseline, variant, baseline / variant))
 
 
 def _demand_comparable(baseline: Bench, variant: Bench) -> None:
