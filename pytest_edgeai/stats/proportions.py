@@ -255,7 +255,7 @@ def _upper_tail(n11: int, n10: int, n01: int, rho: float) -> float:
     observed = float(_score(n11, n10, n01, rho))
     ends = np.clip(binomial_bounds(n10, m, 1 - BEYOND / 2), max(0.0, 1 - 1 / rho), rho / (1 + rho))
     # Evenly in the square root, on which the number of gains has everywhere the same deviation.
-    gain = np.linspace(*np.sqrt(ends), NUISANCE_POINTS)[:, np.newaxis] ** 2
+    gain = np.linspace(math.sqrt(ends[0]), math.sqrt(ends[1]), NUISANCE_POINTS)[:, np.newaxis] ** 2
     loss = np.maximum(0.0, 1 - rho + rho * gain)
 
     reach = 8 * np.sqrt(m * ends * (1 - ends)) + 20
