@@ -122,10 +122,10 @@ def corpus_ratio(
     if others <= 0:
         note = f"the reference scores {others:g}: a ratio to it means nothing"
         return Finding(Outcome.ERROR, None, spent=spent, samples=items, notes=[note])
-    units = [*everything[:, np.newaxis]] if groups is None else _members(groups)
+    units = items if groups is None else _members(groups)
     above, below = _error_rates(operator, rules)
     low, high = -math.inf, math.inf
-    if len(units) >= LEAST_UNITS:
+    if (units if isinstance(units, int) else len(units)) >= LEAST_UNITS:
         low, high = real_valued.corpus_ratio_bounds(
             variant,
             reference,
@@ -306,11 +306,10 @@ def _spent(items: int, groups: Groups | None) -> str:
 
 def _totals(scores: Scores, groups: Groups) -> Scores:
     """Sum of each group's scores: the ratio of two such sums' means is that of the items' means."""
-    found: Scores = np.bincount(np.unique(groups, return_inverse=True)[1], weights=scores)
-    return found
+    return np.bincount(np.unique(groups, return_inverse=True)[1], weights=scores).astype(np.float64)
 
 
 def _members(groups: Groups) -> list[NDArray[np.int64]]:
     """The places of each group's items."""
-    order_of = np.argsort(groups, kind="stable")
-    return np.split(order_of, np.flatnonzero(np.diff(groups[order_of])) + 1)
+    places = np.argsort(groups, kind="stable")
+    return np.split(places, np.flatnonzero(np.diff(groups[places])) + 1)

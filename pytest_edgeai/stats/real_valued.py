@@ -131,7 +131,7 @@ def student_ratio_bounds(variant: npt.ArrayLike, reference: npt.ArrayLike, confi
 def corpus_ratio_bounds(
     variant: Callable[[npt.NDArray[np.int64]], float],
     reference: Callable[[npt.NDArray[np.int64]], float],
-    units: Sequence[npt.NDArray[np.int64]],
+    units: int | Sequence[npt.NDArray[np.int64]],
     confidences: tuple[float, float],
     rng: np.random.Generator,
     resamples: int = 1000,
@@ -146,7 +146,7 @@ def corpus_ratio_bounds(
     Args:
         variant: The variant's score of the items at some places, of which each may come up several times.
         reference: The reference's score of the same.
-        units: The places of each unit's items: one each, or those of a group.
+        units: The places of each group's items; or how many items there are, each a unit.
         confidences: One-sided, of the lower and of the upper bound.
         rng: Source of the resamples.
         resamples: At least 100; each computes both scores once.
@@ -163,22 +163,23 @@ def corpus_ratio_bounds(
     """
     from scipy.special import stdtrit
 
-    if len(units) < 2 or resamples < 100:
-        raise ValueError(f"it takes 2 units and 100 resamples, not {len(units)} and {resamples}")
+    count = units if isinstance(units, int) else len(units)
+    if count < 2 or resamples < 100:
+        raise ValueError(f"it takes 2 units and 100 resamples, not {count} and {resamples}")
     for confidence in confidences:
         confidence_level(confidence)
 
     def ratio(chosen: npt.NDArray[np.int64]) -> float:
-        places = np.concatenate([units[unit] for unit in chosen])
+        places = chosen if isinstance(units, int) else np.concatenate([units[unit] for unit in chosen])
         below = reference(places)
         return variant(places) / below if below > 0 else np.inf
 
-    everything = np.arange(len(units))
+    everything = np.arange(count)
     estimate = ratio(everything)
     if not np.isfinite(estimate):
         raise ValueError("the reference scores zero or less, so a ratio to it says nothing")
-    replicates = np.array([ratio(rng.integers(0, len(units), len(units))) for _ in range(resamples)])
-    parts = np.array_split(rng.permutation(everything), min(JACKKNIFE_PARTS, len(units)))
+    replicates = np.array([ratio(rng.integers(0, count, count)) for _ in range(resamples)])
+    parts = np.array_split(rng.permutation(everything), min(JACKKNIFE_PARTS, count))
     without = np.array([ratio(np.setdiff1d(everything, part)) for part in parts])
     if not (np.isfinite(replicates).all() and np.isfinite(without).all()):
         return -np.inf, np.inf
@@ -187,7 +188,7 @@ def corpus_ratio_bounds(
     lean = without.mean() - without
     squares = float(np.sum(lean**2))
     acceleration = float(np.sum(lean**3)) / (6 * squares**1.5) if squares > 0 else 0.0
-    reach = [float(stdtrit(len(units) - 1, confidence) * replicates.std()) for confidence in confidences]
+    reach = [float(stdtrit(count - 1, confidence) * replicates.std()) for confidence in confidences]
     return (
         min(_bca(replicates, estimate, acceleration, 1 - confidences[0]), estimate - reach[0]),
         max(_bca(replicates, estimate, acceleration, confidences[1]), estimate + reach[1]),
