@@ -22,7 +22,7 @@ from pytest_edgeai import arrays, registry
 from pytest_edgeai.errors import EdgeError, ModelError, UnsupportedError
 from pytest_edgeai.measure import channel
 from pytest_edgeai.measure.canary import Canary
-from pytest_edgeai.protocols import Arrays, Metric, ParallelRunner, Runner
+from pytest_edgeai.protocols import Arrays, Metric, ParallelRunner, Runner, Settling
 from pytest_edgeai.records import Recipe
 
 TASKS = {
@@ -75,10 +75,13 @@ class Bench:
             metric.arm()
         runner = framework.load(wanted, Path(folder), threads)
         outputs = runner(self._items[0])
-        readings = {metric.name: _numbers(metric, 1) for metric in armed if metric.per == "start"}
+        readings = _read(armed, "start", 1, unsupported)
+        for metric in armed:
+            if isinstance(metric, Settling):
+                metric.settle()
         for call in range(1, FIRST_CALLS):
             outputs = runner(self._items[call % len(self._items)])
-        readings |= {metric.name: _numbers(metric, FIRST_CALLS) for metric in armed if metric.per == "process"}
+        readings |= _read(armed, "process", FIRST_CALLS, unsupported)
         _demand_finite(outputs, "the first calls")
         self._runner = runner
         return {
@@ -272,6 +275,18 @@ def serve(handle: str, networked: str | None) -> None:
 def _from(items: list[dict[str, NDArray[Any]]], first: int, count: int) -> list[dict[str, NDArray[Any]]]:
     """``count`` items from the one at ``first`` on; after the last one comes the first again."""
     return [items[(first + place) % len(items)] for place in range(count)]
+
+
+def _read(armed: Sequence[Metric], per: str, calls: int, unsupported: dict[str, str]) -> dict[str, dict[str, float]]:
+    """What the sensors of this kind read, by name; ``unsupported`` learns why one can't tell after all."""
+    readings = {}
+    for metric in armed:
+        if metric.per == per:
+            try:
+                readings[metric.name] = _numbers(metric, calls)
+            except UnsupportedError as error:
+                unsupported[metric.name] = str(error)
+    return readings
 
 
 def _numbers(metric: Metric, calls: int) -> dict[str, float]:
