@@ -4,6 +4,7 @@
 other until the connection closes.
 """
 
+import errno
 import gc
 import importlib
 import math
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 
 from pytest_edgeai import arrays, registry
 from pytest_edgeai.errors import EdgeError, ModelError, UnsupportedError
-from pytest_edgeai.measure import channel
+from pytest_edgeai.measure import channel, isolation
 from pytest_edgeai.measure.canary import Canary
 from pytest_edgeai.protocols import Arrays, Metric, ParallelRunner, Runner, Settling
 from pytest_edgeai.records import Recipe
@@ -238,6 +239,8 @@ class Bench:
 
 def run_task(task: str, arguments: dict[str, Any]) -> Any:
     """The answer of a one-shot task, as plain data."""
+    if folder := arguments.get("folder"):
+        isolation.limit_files(str(Path(folder).parent))
     module, _, function = TASKS[task].partition(":")
     return msgspec.to_builtins(getattr(importlib.import_module(module), function)(**arguments))
 
@@ -265,11 +268,20 @@ def serve(handle: str, networked: str | None) -> None:
         except EdgeError as error:
             answer = {"refused": type(error).__name__, "text": str(error)}
         except Exception as error:  # noqa: BLE001 - an engine's own exception ends the request, not the worker
-            answer = {"refused": "", "text": f"{type(error).__name__}: {error}"}
+            answer = {"refused": "", "text": _told(error)}
         try:
             channel.send(connection, answer)
         except TypeError as error:  # a plugin's own type, numpy's numbers included; nothing was sent
             channel.send(connection, {"refused": "", "text": f"the answer can't be sent: {error}"})
+
+
+def _told(error: Exception) -> str:
+    """An engine's exception in one sentence."""
+    if isinstance(error, MemoryError):
+        return f"it asked for more memory than the system gives ({str(error) or 'MemoryError'})"
+    if isinstance(error, OSError) and error.errno == errno.EFBIG:
+        return f"a file that it wrote was about to fill the disk ({error})"
+    return f"{type(error).__name__}: {error}"
 
 
 def _from(items: list[dict[str, NDArray[Any]]], first: int, count: int) -> list[dict[str, NDArray[Any]]]:
