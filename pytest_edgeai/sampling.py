@@ -153,7 +153,7 @@ class Sampling:
             if busy == 0 or found.outcome not in (against, Outcome.INCONCLUSIVE):
                 break
         if draws == 2 and busy and found.outcome is against:
-            note = f"other programs kept running on the cores: {busy} starts of {found.spent} were not alone; run it again on a quieter machine"
+            note = f"other programs kept running on the cores when {busy} processes began, which makes them slower: run it on a quieter machine"
             found = dataclasses.replace(found, outcome=Outcome.INCONCLUSIVE, notes=[note])
         return dataclasses.replace(found, seconds=time.perf_counter() - begin)
 
