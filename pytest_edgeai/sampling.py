@@ -148,7 +148,8 @@ class Sampling:
             patience = rules.budget if draw else 0.0
             for error in (rules.alpha / draws, rules.alpha_fail / draws):
                 found, busy = self._extremes(claim, finding.agreeing(error), draw, patience)
-                if found.outcome is not Outcome.FAIL:
+                # `<` is decided as the opposite of `>=`, whose PASS reddens it.
+                if found.outcome is not Outcome.FAIL and (found.outcome, claim.operator) != (Outcome.PASS, ">="):
                     break
             if busy == 0 or found.outcome not in (against, Outcome.INCONCLUSIVE):
                 break

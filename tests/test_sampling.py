@@ -46,10 +46,10 @@ def running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], 
 class Sampled:
     """Sampling of the heavy engine's variants, and what it noted."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *plugins: str) -> None:
         self.measurements: list[Measurement] = []
         arrays.write(folder / "items.npz", {"x": np.zeros((4, 1, 1), np.float32)})
-        found = registry.find(["heavy_engine", "fake_sensors"])
+        found = registry.find(["heavy_engine", *plugins])
         setup = Setup(modules=found.modules, threads=1, inputs=folder / "items.npz")
         self._folder = folder
         self._sampling = Sampling(
@@ -96,6 +96,13 @@ def test_a_fail_takes_as_many_processes_as_the_gates_of_the_run_need_and_a_pass_
     assert (passed.outcome, passed.spent) == (PASS, "1 processes")
     assert (failed.outcome, failed.spent) == (FAIL, "3 processes")
     assert [one.processes for one in sampled.measurements] == [1, 2]
+
+
+@needs_memory
+def test_what_reddens_the_opposite_of_a_claim_takes_as_many(sampled: Sampled) -> None:
+    found = sampled.find("copied_20", "memory.footprint", ">=", 10 * MB, share=0.25)
+
+    assert (found.outcome, found.spent) == (PASS, "3 processes")
 
 
 @needs_memory
@@ -158,3 +165,51 @@ def test_starts_are_compared_in_turns_whose_order_is_drawn(sampled: Sampled) -> 
     first, second = (one.samples["place"] for one in sampled.measurements)
     assert (found.outcome, found.spent) == (PASS, "2 processes of each")
     assert [sorted(both) for both in zip(first, second, strict=True)] == [[0, 1], [0, 1]]
+
+
+SENSORS = """
+from pathlib import Path
+from pytest_edgeai import hookimpl
+
+class Sensor:
+    def __init__(self, name, per):
+        self.name, self.units, self.per = name, {name: ""}, per
+
+    def unsupported(self):
+        return None
+
+    def note(self, what):
+        with Path(PATH).open("a") as file:
+            print(self.name, what, file=file)
+
+    def arm(self):
+        self.note("armed")
+
+    def read(self, calls):
+        self.note(f"read after {calls}")
+        return {self.name: 1.0}
+
+class Settler(Sensor):
+    def settle(self):
+        self.note("settled")
+
+@hookimpl
+def edge_metrics():
+    return [Sensor("beginning", "start"), Settler("whole", "process")]
+"""
+
+
+def test_sensors_of_the_start_are_armed_last_and_read_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "noting_sensors.py").write_text(SENSORS.replace("PATH", repr(str(tmp_path / "notes"))))
+    monkeypatch.syspath_prepend(tmp_path)
+    sampled = Sampled(tmp_path, "noting_sensors")
+
+    sampled.find("copied_1", "whole", "<=", 1)
+
+    assert (tmp_path / "notes").read_text().splitlines() == [
+        "whole armed",
+        "beginning armed",
+        "beginning read after 1",
+        "whole settled",
+        "whole read after 5",
+    ]
