@@ -636,7 +636,7 @@ class Study:
                 raise UnsupportedError(f"{subject} {quantity}: {why}")
             elif quantity.partition(".")[0] in self.run.registry.metrics_per("block"):
                 with self.run.lock.measuring():
-                    self._sampling.columns(subject, quantity)
+                    self._sampling.estimate(subject, quantity)
             else:
                 self.variant(self.plan.baseline.name)
                 with self.run.lock.measuring():
