@@ -65,13 +65,13 @@ def all_rows(until: float, say: Callable[[str], None], runs: int = RUNS) -> dict
 
     Chunks of all rows take turns, so that no row starves.
     """
-    wanted = [
-        (name, condition, number)
-        for number in range(-(-runs // CHUNK))
+    due = [
+        (name, condition)
         for name, row in ROWS.items()
         for condition in row.conditions
         if (banked := bank.read(row.arm, condition)) and banked.pairs >= LEAST_PAIRS
     ]
+    wanted = [(*one, number) for number in range(-(-runs // CHUNK)) for one in due]
     found: dict[tuple[str, str], Found] = {}
     processes = os.cpu_count() or 1
     context = multiprocessing.get_context("spawn")
