@@ -16,8 +16,9 @@ from pytest_edgeai.judge.finding import Finding
 from pytest_edgeai.judge.quantities import PERCENTILES, SETTINGS
 from pytest_edgeai.judge.rules import Rules
 from pytest_edgeai.measure.bench import ALONE, Bench, Load, Setup, readings
-from pytest_edgeai.measure.rates import Rates
-from pytest_edgeai.measure.solo import Solo
+from pytest_edgeai.measure.noise import Noise
+from pytest_edgeai.measure.rates import Blocks
+from pytest_edgeai.measure.solo import Calls, Solo
 from pytest_edgeai.measure.turns import Turns
 from pytest_edgeai.records import Figure, Outcome, Variant
 from pytest_edgeai.registry import Registry
@@ -138,7 +139,7 @@ class Sampling:
     def _each_call(self, claim: Claim, rules: Rules) -> Finding:
         prefix, _, part = claim.quantity.rpartition(".")
         metric, _, column = prefix.partition(".")
-        with Solo(self.variant(claim.subject), self.setup, metric=metric, part=column, patience=rules.budget) as solo:
+        with Solo(self.variant(claim.subject), self.setup, Calls(metric, column), patience=rules.budget) as solo:
             unit = self.registry.metrics[metric].units[column or metric]
             found = (
                 series.jitter(solo, claim.operator, claim.limit, rules)
@@ -152,20 +153,21 @@ class Sampling:
         load = load_of(claim.quantity)
         if claim.other is not None:
             return self._in_turns(claim.subject, claim.other, claim.operator, claim.limit, rules, load)
-        with Rates(self.variant(claim.subject), self.setup, load, claim.quantity, rules.budget) as rates:
-            found = series.throughput(rates, claim.operator, claim.limit, rules)
-            self.note("measurement", rates.measurement("gate"))
+        blocks = Blocks(load, claim.quantity)
+        with Solo(self.variant(claim.subject), self.setup, blocks, patience=rules.budget) as solo:
+            found = series.throughput(solo, claim.operator, claim.limit, rules)
+            self.note("measurement", solo.measurement("gate", self.units["throughput"]))
         return found
 
     def _processes(self, name: str) -> dict[str, list[float]]:
         columns: dict[str, list[float]] = {}
-        begin = time.perf_counter()
+        begin, noise = time.perf_counter(), Noise()
         for _ in range(PROCESSES):
             with Bench(self.variant(name), self.setup, self.registry.metrics_per("start", "process")) as bench:
                 self._unsupported.update(bench.unsupported)
                 for quantity, values in readings([bench]).items():
                     columns.setdefault(quantity, []).extend(values)
-        self.note("measurement", screening.processes(name, columns, "gate", time.perf_counter() - begin))
+        self.note("measurement", screening.processes(name, columns, "gate", time.perf_counter() - begin, noise))
         return columns
 
     def _blocks(self, name: str, metric: str) -> dict[str, list[float]]:
@@ -173,13 +175,13 @@ class Sampling:
             if metric in bench.unsupported:
                 self._unsupported.update(bench.unsupported)
                 return {}
-            begin = time.perf_counter()
+            begin, noise = time.perf_counter(), Noise()
             bench.block(metric, 0, BLOCK_SECONDS)  # a device that has been at work is warm
             blocks = [bench.block(metric, number, BLOCK_SECONDS) for number in range(BLOCKS)]
         columns = {
             metric if part == metric else f"{metric}.{part}": [block[part] for block in blocks] for part in blocks[0]
         }
-        taken = screening.processes(name, columns, "gate", time.perf_counter() - begin)
+        taken = screening.processes(name, columns, "gate", time.perf_counter() - begin, noise)
         self.note("measurement", msgspec.structs.replace(taken, metric=metric, plan="blocks", processes=1))
         return columns
 

@@ -11,6 +11,7 @@ from typing import Self
 from pytest_edgeai.errors import ModelError
 from pytest_edgeai.measure.bench import ALONE, Bench, Load, Setup
 from pytest_edgeai.measure.noise import Noise
+from pytest_edgeai.measure.pace import Pace
 from pytest_edgeai.measure.quiet import Quiet
 from pytest_edgeai.records import Measurement, Variant
 
@@ -19,6 +20,8 @@ MIN_SLOT = 5e-3
 slot costs (slots of 1 ms showed 2.6 to 2.8 times where longer ones and calls alone showed 3.2)."""
 MIN_PARALLEL_SLOT = 50e-3
 """The same where several threads make calls: starting and joining them takes some 0.2 ms."""
+CANARIES = 30
+"""Runs of the constant work at the end."""
 WARM_UP_ROUNDS = 3
 WARM_UP_SECONDS = 0.2
 """A pair of processes is warmed up for at least this many rounds and seconds."""
@@ -57,6 +60,7 @@ class Turns:
         self._random = random.Random(seed)  # noqa: S311 - a coin, not a secret
         self._noise = Noise()
         self._quiet = Quiet(setup.threads, patience)
+        self._pace = Pace(setup.pace)
         self._columns: dict[str, list[float]] = {
             name: [] for name in ("pair", "baseline_first", "free", "baseline", "variant")
         }
@@ -103,7 +107,8 @@ class Turns:
         return self._seconds
 
     def measurement(self, phase: str) -> Measurement:
-        """Every round so far."""
+        """Every round so far; the constant work is done now."""
+        counters = [bench.counters() for pair in self._pairs for bench in pair]
         return Measurement(
             subject=self._names,
             metric="latency",
@@ -113,7 +118,10 @@ class Turns:
             samples=self._columns,
             seconds=self._seconds,
             processes=2 * self.pairs,
-            noise=self._noise.since() | {"waited_s": self._quiet.waited},
+            noise=self._noise.since()
+            | {"waited_s": self._quiet.waited}
+            | {name: sum(one[name] for one in counters) for name in counters[0]}
+            | self._pace.facts(self._pairs[0][0].canary(CANARIES)),
         )
 
     def _turn(self, pair: int, baseline_calls: int, variant_calls: int) -> tuple[float, float, bool]:

@@ -8,6 +8,7 @@ import gc
 import importlib
 import math
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -53,6 +54,7 @@ class Bench:
         self._batch = 1
         self._runner: Runner | None = None
         self._canary: Canary | None = None
+        self._switches: int | None = None
         self._stacked: dict[int, list[dict[str, NDArray[Any]]]] = {}
         self._runners: dict[int, Sequence[Callable[[Arrays], dict[str, NDArray[Any]]]]] = {}
 
@@ -80,7 +82,7 @@ class Bench:
             outputs = runner(self._items[call % len(self._items)])
         readings |= {metric.name: _numbers(metric, FIRST_CALLS) for metric in armed if metric.per == "process"}
         _demand_finite(outputs, "the first calls")
-        self._runner = runner
+        self._runner, self._switches = runner, _involuntary_switches()
         return {
             "readings": readings,
             "unsupported": unsupported,
@@ -135,9 +137,18 @@ class Bench:
             for part, value in _numbers(sensor, 1).items():
                 columns.setdefault(part, []).append(value)
         _demand_finite(outputs, "a timed call")
+        return {"columns": columns, "canary": self.canary(canaries)}
+
+    def canary(self, runs: int) -> list[float]:
+        """Seconds of so many runs of the constant work."""
         if self._canary is None:
             raise ModelError("Nothing is loaded.")
-        return {"columns": columns, "canary": [self._canary.run() for _ in range(canaries)]}
+        return [self._canary.run() for _ in range(runs)]
+
+    def counters(self) -> dict[str, float]:
+        """How often a thread of this process was taken off its core since the first calls, where the system counts it."""
+        now = _involuntary_switches()
+        return {} if now is None or self._switches is None else {"involuntary_switches": float(now - self._switches)}
 
     def score(self, inputs: str, outputs: str, batched: list[str]) -> dict[str, Any]:
         """Outputs for every item of ``inputs``, stacked, into the ``.npz`` file ``outputs``; says which items were not finite.
@@ -267,6 +278,14 @@ def serve(handle: str, networked: str | None) -> None:
             channel.send(connection, answer)
         except TypeError as error:  # a plugin's own type, numpy's numbers included; nothing was sent
             channel.send(connection, {"refused": "", "text": f"the answer can't be sent: {error}"})
+
+
+def _involuntary_switches() -> int | None:
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
 
 
 def _from(items: list[dict[str, NDArray[Any]]], first: int, count: int) -> list[dict[str, NDArray[Any]]]:
