@@ -132,7 +132,7 @@ class Evaluation:
         indexes = self._dataset.indexes(part)
         if len(indexes) == 0:
             raise DatasetError(
-                f"The dataset has no {part} items: {len(self._dataset)} items are too few. "
+                f"The dataset {self._dataset.path} has no {part} items: {len(self._dataset)} items are too few. "
                 "Each item goes by its content (or by its group) into calibration (20 %), selection (30 %) or confirmation (50 %)."
             )
         return indexes
