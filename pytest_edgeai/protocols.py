@@ -104,8 +104,28 @@ class Metric(Protocol):
         ...
 
     def read(self, calls: int) -> Mapping[str, float]:
-        """The numbers since ``arm``, by part: ``{"footprint": ..., "peak": ...}``; the runner was called ``calls`` times since."""
+        """The numbers since ``arm``, by part: ``{"footprint": ..., "peak": ...}``; the runner was called ``calls`` times since.
+
+        Raises UnsupportedError where it turns out that it can't tell for this variant.
+        """
         ...
+
+
+@runtime_checkable
+class Settling(Protocol):
+    """A "process" metric that tells the first call from later ones."""
+
+    def settle(self) -> None:
+        """The first call has returned."""
+        ...
+
+
+@runtime_checkable
+class Sparing(Protocol):
+    """A metric of which a share need not count. A claim on such a part is proven only when it holds with that share and without it."""
+
+    spare: Mapping[str, str]
+    """Part -> another of its parts, the share of it that a device might do without."""
 
 
 class Task(Protocol):
@@ -133,6 +153,15 @@ class TurnSampler(Protocol):
         """Whether nothing else ran on the cores when the last round began."""
         ...
 
+    @property
+    def alike(self) -> bool:
+        """Whether both sides do their work by the same means, and so suffer alike from other programs on the cores."""
+        ...
+
+    def renew(self) -> int:
+        """End the processes so far, start one further pair; its number."""
+        ...
+
     def wait(self) -> bool:
         """Wait until nothing else runs on the cores; ``False`` when patience is spent."""
         ...
@@ -151,6 +180,10 @@ class SeriesSampler(Protocol):
 
     def canary(self) -> NDArray[np.float64]:
         """Seconds of a constant piece of work, done between the samples so far."""
+        ...
+
+    def noise(self) -> Mapping[str, float]:
+        """What the machine did meanwhile, as in :attr:`pytest_edgeai.records.Measurement.noise`; facts that can't be read are absent."""
         ...
 
     def seconds(self) -> float:

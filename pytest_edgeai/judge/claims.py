@@ -1,6 +1,7 @@
 """Claims: what a gate asserts, and the one form in which all phrasings of a question are decided."""
 
 import dataclasses
+import math
 from typing import Any
 
 import msgspec
@@ -28,6 +29,13 @@ class Claim:
     rigor: str = "quick"
     unit: str = "ratio"
     """Of the limit."""
+    place: int = dataclasses.field(default=1, compare=False)
+    """Among the claims of its test: 1 is the first one. It has no say in what is claimed, only in how sure a FAIL must be."""
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """What is claimed, as plain data: the same for all who claim it."""
+        return tuple(getattr(self, field.name) for field in dataclasses.fields(self) if field.compare)
 
     @property
     def family(self) -> str:
@@ -86,7 +94,7 @@ def as_claimed(verdict: Verdict, claim: Claim, turned: bool) -> Verdict:
     swapped, of_speed = verdict.subject != claim.subject, verdict.quantity == "speedup" and claim.family == "latency"
     if swapped != of_speed:  # the ratio that was decided is the inverse of the one that was claimed
         ends = {"estimate": verdict.estimate, "low": verdict.high, "high": verdict.low}
-        words |= {name: None if end is None else 1 / end for name, end in ends.items()}
+        words |= {name: None if end is None else 1 / end if end else math.inf for name, end in ends.items()}
     return msgspec.structs.replace(verdict, **words, limit=claim.limit, unit=claim.unit)
 
 

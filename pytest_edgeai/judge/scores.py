@@ -175,7 +175,7 @@ def exactly(
     variant: Sequence[float], reference: Sequence[float] | None, operator: str, limit: float, items: int
 ) -> Finding:
     """A claim on exactly these items, by arithmetic: one score of all of them a run, of runs which must agree on the side of the limit."""
-    found = extremes(variant, operator, limit, reference, samples="runs")
+    found = extremes(variant, operator, limit, reference or (), samples="runs")
     confidence, method = 1.0 if found.low == found.high else None, "arithmetic on exactly these items"
     spent = f"exactly this dataset: {items} items, {len(variant)} runs"
     return dataclasses.replace(found, confidence=confidence, method=method, spent=spent, samples=items)

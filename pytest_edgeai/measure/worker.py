@@ -4,10 +4,12 @@
 other until the connection closes.
 """
 
+import errno
 import gc
 import importlib
 import math
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -20,9 +22,9 @@ from numpy.typing import NDArray
 
 from pytest_edgeai import arrays, registry
 from pytest_edgeai.errors import EdgeError, ModelError, UnsupportedError
-from pytest_edgeai.measure import channel
+from pytest_edgeai.measure import channel, isolation
 from pytest_edgeai.measure.canary import Canary
-from pytest_edgeai.protocols import Arrays, Metric, ParallelRunner, Runner
+from pytest_edgeai.protocols import Arrays, Metric, ParallelRunner, Runner, Settling
 from pytest_edgeai.records import Recipe
 
 TASKS = {
@@ -63,6 +65,7 @@ class Bench:
         self._known: dict[int, dict[int, dict[str, NDArray[Any]]]] = {}
         """Items a call -> the call's place -> its untimed answer."""
         self._apart = APART
+        self._switches: int | None = None
         self._stacked: dict[int, list[dict[str, NDArray[Any]]]] = {}
         self._runners: dict[int, Sequence[Callable[[Arrays], dict[str, NDArray[Any]]]]] = {}
 
@@ -81,16 +84,19 @@ class Bench:
         armed, unsupported = self._supported(metrics)
         gc.collect()
         gc.freeze()
-        for metric in armed:
+        for metric in sorted(armed, key=lambda metric: metric.per == "start"):  # those that time the start come last
             metric.arm()
         runner = framework.load(wanted, Path(folder), threads)
         outputs = runner(self._items[0])
-        readings = {metric.name: _numbers(metric, 1) for metric in armed if metric.per == "start"}
+        readings = _read(armed, "start", 1, unsupported)
+        for metric in armed:
+            if isinstance(metric, Settling):
+                metric.settle()
         for call in range(1, FIRST_CALLS):
             outputs = runner(self._items[call % len(self._items)])
-        readings |= {metric.name: _numbers(metric, FIRST_CALLS) for metric in armed if metric.per == "process"}
+        readings |= _read(armed, "process", FIRST_CALLS, unsupported)
         _demand_finite(outputs, "the first calls")
-        self._runner = runner
+        self._runner, self._switches = runner, _involuntary_switches()
         return {
             "readings": readings,
             "unsupported": unsupported,
@@ -146,9 +152,18 @@ class Bench:
                 columns.setdefault(part, []).append(value)
         if calls:
             self._demand_untimed_answer(outputs, first + calls - 1)
+        return {"columns": columns, "canary": self.canary(canaries)}
+
+    def canary(self, runs: int) -> list[float]:
+        """Seconds of so many runs of the constant work."""
         if self._canary is None:
             raise ModelError("Nothing is loaded.")
-        return {"columns": columns, "canary": [self._canary.run() for _ in range(canaries)]}
+        return [self._canary.run() for _ in range(runs)]
+
+    def counters(self) -> dict[str, float]:
+        """How often a thread of this process was taken off its core since the first calls, where the system counts it."""
+        now = _involuntary_switches()
+        return {} if now is None or self._switches is None else {"involuntary_switches": float(now - self._switches)}
 
     def score(self, inputs: str, outputs: str, batched: list[str]) -> dict[str, Any]:
         """Outputs for every item of ``inputs``, stacked, into the ``.npz`` file ``outputs``; says which items were not finite.
@@ -278,6 +293,8 @@ class Bench:
 
 def run_task(task: str, arguments: dict[str, Any]) -> Any:
     """The answer of a one-shot task, as plain data."""
+    if folder := arguments.get("folder"):
+        isolation.limit_files(str(Path(folder).parent))
     module, _, function = TASKS[task].partition(":")
     return msgspec.to_builtins(getattr(importlib.import_module(module), function)(**arguments))
 
@@ -305,16 +322,45 @@ def serve(handle: str, networked: str | None) -> None:
         except EdgeError as error:
             answer = {"refused": type(error).__name__, "text": str(error)}
         except Exception as error:  # noqa: BLE001 - an engine's own exception ends the request, not the worker
-            answer = {"refused": "", "text": f"{type(error).__name__}: {error}"}
+            answer = {"refused": "", "text": _told(error)}
         try:
             channel.send(connection, answer)
         except TypeError as error:  # a plugin's own type, numpy's numbers included; nothing was sent
             channel.send(connection, {"refused": "", "text": f"the answer can't be sent: {error}"})
 
 
+def _told(error: Exception) -> str:
+    """An engine's exception in one sentence."""
+    if isinstance(error, MemoryError):
+        return f"it asked for more memory than the system gives ({str(error) or 'MemoryError'})"
+    if isinstance(error, OSError) and error.errno == errno.EFBIG:
+        return f"a file that it wrote was about to fill the disk ({error})"
+    return f"{type(error).__name__}: {error}"
+
+
+def _involuntary_switches() -> int | None:
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
+
+
 def _from(items: list[dict[str, NDArray[Any]]], first: int, count: int) -> list[dict[str, NDArray[Any]]]:
     """``count`` items from the one at ``first`` on; after the last one comes the first again."""
     return [items[(first + place) % len(items)] for place in range(count)]
+
+
+def _read(armed: Sequence[Metric], per: str, calls: int, unsupported: dict[str, str]) -> dict[str, dict[str, float]]:
+    """What the sensors of this kind read, by name; ``unsupported`` learns why one can't tell after all."""
+    readings = {}
+    for metric in armed:
+        if metric.per == per:
+            try:
+                readings[metric.name] = _numbers(metric, calls)
+            except UnsupportedError as error:
+                unsupported[metric.name] = str(error)
+    return readings
 
 
 def _numbers(metric: Metric, calls: int) -> dict[str, float]:

@@ -1,0 +1,107 @@
+"""Rounds: what two sides took in turns, pair of processes by pair, as columns that can be kept in a file."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+STREAMS = Path(__file__).with_name("streams")
+STREAM_PAIR = 400
+"""Rounds of a stream that stand for one pair of processes."""
+STREAM_WARM_UP = 0.2
+"""Seconds; the streams were warm when they began."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rounds:
+    """One row a round. The rounds of a pair lie together, in the order in which they were taken."""
+
+    pair: NDArray[np.int32]
+    """Number of the pair of processes, from 0 on."""
+    baseline_first: NDArray[np.bool_]
+    free: NDArray[np.bool_]
+    """Whether nothing else ran on the cores when the round began."""
+    baseline: NDArray[np.float32]
+    """Seconds a call."""
+    variant: NDArray[np.float32]
+    """Seconds a call."""
+    took: NDArray[np.float32]
+    """Seconds that the whole round cost, calls that are not timed included."""
+    at: NDArray[np.float32]
+    """Seconds since the pair's first round began."""
+    warm_up: NDArray[np.float32]
+    """Seconds of warming up, one row a pair."""
+
+    @property
+    def pairs(self) -> int:
+        """How many pairs of processes there are."""
+        return len(self.warm_up)
+
+    @classmethod
+    def of_pair(cls, columns: dict[str, Sequence[Any]], warm_up: float) -> Self:
+        """One pair; ``columns`` are those of the rounds without ``pair``."""
+        count = len(columns["at"])
+        given = {**columns, "pair": np.zeros(count, np.int32), "warm_up": [warm_up]}
+        return cls(**{name: np.asarray(given[name], dtype) for name, dtype in _DTYPES.items()})
+
+    def joined(self, other: Self) -> Self:
+        """These rounds and those of another bank after them."""
+        columns = {name: np.concatenate([getattr(self, name), getattr(other, name)]) for name in _DTYPES}
+        columns["pair"] = np.concatenate([self.pair, other.pair + self.pairs]).astype(np.int32)
+        return type(self)(**columns)
+
+    def write(self, file: Path) -> None:
+        """Whole or not at all."""
+        data = io.BytesIO()
+        np.savez_compressed(data, **{name: getattr(self, name) for name in _DTYPES})
+        file.parent.mkdir(parents=True, exist_ok=True)
+        scratch = file.with_suffix(".part")
+        scratch.write_bytes(data.getvalue())
+        scratch.replace(file)
+
+    @classmethod
+    def read(cls, file: Path) -> Self:
+        """Raises OSError, or KeyError where it is no bank."""
+        with np.load(file) as data:
+            return cls(**{name: data[name].astype(dtype) for name, dtype in _DTYPES.items()})
+
+
+_DTYPES: dict[str, Any] = {
+    "pair": np.int32,
+    "baseline_first": np.bool_,
+    "free": np.bool_,
+    "baseline": np.float32,
+    "variant": np.float32,
+    "took": np.float32,
+    "at": np.float32,
+    "warm_up": np.float32,
+}
+assert list(_DTYPES) == [field.name for field in fields(Rounds)]
+
+
+def of_stream(condition: str, baseline: str = "A0", variant: str = "A1") -> Rounds:
+    """Rounds of two arms of a stream of one process (see ``streams/README.md``), cut so that 400 of them stand for a pair of processes.
+
+    It is one process, so its "pairs" don't differ as real ones do: give :class:`benchmarks.rigor.replay.Replay` a ``layout``.
+    """
+    with np.load(STREAMS / f"{condition}.npz") as data:
+        arms = [str(name) for name in data["arms"]]
+        nanoseconds, place, at = data["nanoseconds"], data["place"], data["at"]
+    one, other = arms.index(baseline), arms.index(variant)
+    count = len(at) // STREAM_PAIR * STREAM_PAIR
+    pair = np.arange(count) // STREAM_PAIR
+    seconds = nanoseconds[:count].astype(np.float64) * 1e-9
+    return Rounds(
+        pair=pair.astype(np.int32),
+        baseline_first=place[:count, one] < place[:count, other],
+        free=np.full(count, condition == "quiet"),
+        baseline=seconds[:, one].astype(np.float32),
+        variant=seconds[:, other].astype(np.float32),
+        took=(seconds[:, one] + seconds[:, other]).astype(np.float32),
+        at=(at[:count] - at[:count:STREAM_PAIR][pair]).astype(np.float32),
+        warm_up=np.full(count // STREAM_PAIR, STREAM_WARM_UP, np.float32),
+    )
