@@ -381,7 +381,7 @@ def test_labels_that_are_all_the_same_are_a_dataset_error(claimed, claim, popula
 
 
 def test_an_empty_part_is_a_dataset_error_that_says_how_items_are_split(claimed):
-    with pytest.raises(DatasetError, match="The dataset small.npz has no evaluation items: 1 items are too few"):
+    with pytest.raises(DatasetError, match=r"The dataset small\.npz has no evaluation items: 1 items are too few"):
         claimed(Workers({}), items=1).find(KEPT, RIGOR["quick"])
 
 
