@@ -57,7 +57,7 @@ _COLUMNS = (
 )
 """Figures in the table of variants, before those of metrics from plugins."""
 
-_LEFT_OUT = frozenset({"latency.p90", "latency.p99", "latency.jitter"})
+_LEFT_OUT = frozenset({"latency.p90", "latency.p99", "latency.p999", "latency.jitter"})
 """Figures that only ``results.json`` has: beside those above they tell little."""
 
 _TILES = (
@@ -232,7 +232,7 @@ def _columns(results: Results) -> tuple[tuple[str, str], ...]:
     usual = {name for name, _ in _COLUMNS} | _LEFT_OUT
     others = sorted({name for variant in variants for name in variant.figures} - usual)
     # Of a metric's percentiles and spread the median is enough here.
-    others = [name for name in others if name.rpartition(".")[2] not in ("p90", "p95", "p99", "jitter")]
+    others = [name for name in others if name.rpartition(".")[2] not in ("p90", "p95", "p99", "p999", "jitter")]
     return (*_COLUMNS, *((name, plain(name, 40)) for name in others))
 
 

@@ -290,6 +290,16 @@ def test_what_neighbours_did_to_both_is_not_a_proof_against_the_variant():
     assert "quieter" in finding.notes[0]
 
 
+def test_steady_code_beside_neighbours_does_not_fail_by_its_jitter():
+    hogs, runs = Weather(noise=0.02, hogs=True), 40
+    samplers = (Series(hogs, seed=2 * run, canary=hogs) for run in range(runs))
+
+    outcomes = [jitter(sampler, "<=", 0.05, QUICK).outcome for sampler in samplers]
+
+    assert outcomes.count(FAIL) / runs <= promised(QUICK.alpha, runs)
+    assert outcomes.count(PASS) > 0
+
+
 def decided(sampler: Series, p: float, budget: float) -> Finding:
     """At a limit that is too near to the truth for any budget."""
     return percentile(sampler, p, "<=", CALL, dataclasses.replace(QUICK, budget=budget))

@@ -162,6 +162,14 @@ def test_seconds_of_a_call_are_kept_and_sampling_takes_longer_than_they_do(measu
     assert measurement.seconds > sum(samples["baseline"]) + sum(samples["variant"])
 
 
+def test_what_the_machine_did_is_told_with_the_workers_switches_and_the_constant_work(measurement: Measurement) -> None:
+    facts = measurement.noise
+
+    assert facts["involuntary_switches"] >= 0
+    assert 0 < facts["canary_best_s"] == facts["canary_median_s"] < facts["canary_median_s"] * facts["canary_tail"]
+    assert {"wall_s", "load_1m", "waited_s", "canary_rmad"} <= set(facts)
+
+
 def test_the_seconds_spent_grow_with_each_round(turns: Turns) -> None:
     before = turns.seconds()
 
