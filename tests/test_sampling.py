@@ -1,6 +1,7 @@
 """Sampling what is one number a process: how many processes, in which order, and what busy cores or idle pages do to a verdict."""
 
 import dataclasses
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -34,10 +35,13 @@ needs_memory = pytest.mark.skipif(Memory().unsupported() is not None, reason="me
 @pytest.fixture(autouse=True)
 def running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Sets how many tasks the kernel says are running, this one included: one, until a test says more."""
-    monkeypatch.setattr(quiet, "_LOAD", tmp_path / "loadavg")
+    proc = tmp_path / "proc"
+    proc.mkdir()
+    monkeypatch.setattr(quiet, "_PROC", proc)
+    monkeypatch.setattr(quiet, "_cores", lambda: set(range(os.cpu_count() or 1)))
 
     def write(tasks: int) -> None:
-        (tmp_path / "loadavg").write_text(f"0.52 0.58 0.59 {tasks}/1184 4242\n")
+        (proc / "loadavg").write_text(f"0.52 0.58 0.59 {tasks}/1184 4242\n")
 
     write(1)
     return write

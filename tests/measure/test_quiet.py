@@ -17,6 +17,7 @@ CORES = os.cpu_count() or 1
 def running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Sets how many tasks the kernel says are running, this one included."""
     monkeypatch.setattr(quiet, "_PROC", tmp_path)
+    monkeypatch.setattr(quiet.os, "sched_getaffinity", lambda _: set(range(CORES)), raising=False)
 
     def write(tasks: int) -> None:
         (tmp_path / "loadavg").write_text(f"0.52 0.58 0.59 {tasks}/1184 4242\n")
