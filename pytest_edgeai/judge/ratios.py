@@ -18,6 +18,11 @@ ENOUGH_ROUNDS = 400
 """Of a pair of processes: at a noise of 5 % a round, its median is known to 0.3 % then, and pairs differ by 0.5 %."""
 EXTENDED = 2.0
 """How often the budget may be spent where the truth is near the limit, and further pairs of processes decide."""
+AGREED = 3.0
+"""Standard errors by which the mean of the pairs' medians must be away from the limit. It lets clear cases pass, and holds the error rate where
+layouts differ by 1.5 %, which the guard alone does not."""
+TELLING_ROUNDS = 8
+"""Of a pair, before its median says anything about its layout; what fewer rounds decide is far from the limit."""
 _OPPOSITE = {">=": "<=", "<=": ">="}
 
 
@@ -114,17 +119,18 @@ class _Comparison:
             return False
         difference = self._sampler.round(pair)
         self._rounds[pair].append(difference)
-        self._far.add(difference)
         if alike or self._sampler.free:
             self._believed[pair].append(difference)
             self._near.add(difference)
         else:
             self._disturbed += 1
+        if not alike:
+            self._far.add(difference)
         return True
 
     def _proven(self) -> str | None:
-        """The side that the e-process proves, if the median of every pair lies there too: one odd process (a neighbour's core, a bad
-        layout of memory) must not decide for all."""
+        """The side that the e-process proves, if the pairs agree: one odd process (a neighbour's core, a bad layout of memory) must not
+        decide for all, nor layouts that differ by more than the guard allows for."""
         side = self._near.proven()
         self._odd = side is not None and not self._agreed(side, self._believed)
         if side and not self._odd:
@@ -134,10 +140,16 @@ class _Comparison:
         return side if self._by_far else None
 
     def _agreed(self, side: str, of_pairs: list[list[float]]) -> bool:
-        medians = [float(np.median(differences)) for differences in of_pairs if differences]
-        return len(medians) == len(of_pairs) and all(
-            median > self._at if side == ">=" else median < self._at for median in medians
-        )
+        """Whether the median of every pair lies on this side of the limit, and their mean some standard errors away from it."""
+        if not all(of_pairs):
+            return False
+        sign = 1 if side == ">=" else -1
+        distances = np.array([sign * (float(np.median(differences)) - self._at) for differences in of_pairs])
+        if distances.min() <= 0:
+            return False
+        if len(distances) == 1 or min(map(len, of_pairs)) < TELLING_ROUNDS:
+            return True
+        return bool(distances.mean() > AGREED * distances.std(ddof=1) / math.sqrt(len(distances)))
 
     def _bounds_of_medians(self) -> tuple[float, float]:
         medians = np.array([np.median(differences) for differences in self._believed])
@@ -192,7 +204,7 @@ class _Comparison:
                 "which changes a speed-up; run it again on a quieter machine"
             )
         if self._odd:
-            return "the pairs of processes lie on both sides of the limit: one of them is odd; run it again"
+            return "the pairs of processes differ too much to agree about the limit: one of them is odd; run it again"
         undecided = f"not decided within {self._sampler.seconds():.3g} s of sampling"
         wanted, rounds = self._wanted(), sum(map(len, self._rounds))
         if wanted is not None and wanted > len(seen):

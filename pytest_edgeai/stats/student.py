@@ -7,6 +7,7 @@ Source:
 
 from __future__ import annotations
 
+import bisect
 import math
 
 import numpy as np
@@ -49,10 +50,14 @@ def values_to_decide(values: npt.ArrayLike, limit: float, alpha: float) -> int |
     """
     array = sample(values, "values", least=2)
     distance, spread = abs(float(array.mean()) - limit), float(array.std(ddof=1))
-    for n in range(array.size, FORESIGHT_VALUES + 1):
-        if _quantile(n - 1, error_rate(alpha)) * spread / math.sqrt(n) < distance:
-            return n
-    return None
+    error_rate(alpha)
+
+    def decides(n: int) -> bool:
+        return _quantile(n - 1, alpha) * spread / math.sqrt(n) < distance
+
+    counts = range(array.size, FORESIGHT_VALUES + 1)
+    place = bisect.bisect_left(counts, True, key=decides)
+    return counts[place] if place < len(counts) else None
 
 
 def _quantile(degrees: int, alpha: float) -> float:

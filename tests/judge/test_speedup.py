@@ -261,7 +261,9 @@ def test_one_odd_pair_of_processes_does_not_decide_and_is_not_outvoted(odd):
     finding = speedup(Told(0.1, 0.1, odd, pairs=3), ">=", 1.0, dataclasses.replace(QUICK, budget=3.0, looks=()))
 
     assert finding.outcome is INCONCLUSIVE
-    assert finding.notes == ["the pairs of processes lie on both sides of the limit: one of them is odd; run it again"]
+    assert finding.notes == [
+        "the pairs of processes differ too much to agree about the limit: one of them is odd; run it again"
+    ]
 
 
 def test_rounds_exactly_at_the_limit_count_for_neither_side():
