@@ -50,6 +50,7 @@ from pytest_edgeai.judge.rules import RIGOR, Rules
 from pytest_edgeai.measure.bench import Bench, Setup
 from pytest_edgeai.measure.hostlock import HostLock
 from pytest_edgeai.measure.process import run_task
+from pytest_edgeai.precedents import Precedent, Precedents
 from pytest_edgeai.progress import Progress
 from pytest_edgeai.records import (
     SCHEMA,
@@ -57,6 +58,7 @@ from pytest_edgeai.records import (
     Choice,
     Device,
     EngineDevice,
+    Evidence,
     Figure,
     Model,
     ModelKind,
@@ -81,6 +83,7 @@ DEVICES_TIMEOUT = 120.0
 """Seconds to import an engine and to list its devices."""
 SCORE_TIMEOUT = 3600.0
 """Seconds to run every evaluation item through one variant."""
+_EARLIER = "an earlier run proved it for the same variants on this machine (--edge-continue)"
 _ANYWHERE = ("size", "accuracy", "offline")
 """Quantities that any device can show; the others only one of the target."""
 
@@ -110,6 +113,8 @@ class Run:
         self.folder = folder
         self.say = progress.say
         self.working = progress.working
+        self.gates = 1
+        """Tests that were selected to decide gates; alike in all processes of a run."""
         self.journal = Journal(folder, who)
         self.registry = registry.find(plugins)
         self._detected = devices.detect()
@@ -154,14 +159,24 @@ class Run:
         return building.Cache(root or fallback, self.say, fallback=fallback)
 
     @functools.cached_property
+    def precedents(self) -> Precedents:
+        """What earlier runs on this machine found out."""
+        return Precedents(self.cache.root / "precedents", self._detected)
+
+    @functools.cached_property
     def lock(self) -> HostLock:
         """This machine's."""
         return HostLock(self.working)
 
-    def rules(self, rigor: str) -> Rules:
-        """Error rates and effort of a comparison."""
-        rules = RIGOR[rigor]
-        return rules if self.settings.budget is None else dataclasses.replace(rules, budget=self.settings.budget)
+    def rules(self, claim: Claim) -> Rules:
+        """Error rates and effort of a comparison.
+
+        All gates of the run together have one error rate of a false FAIL: each of m tests an equal part, of which its first claim has
+        1/2, its second one 1/6, its third one 1/12, and so on (1 / (j (j + 1)), which sums up to 1).
+        """
+        rules = RIGOR[claim.rigor]
+        budget = rules.budget if self.settings.budget is None else self.settings.budget
+        return dataclasses.replace(rules, budget=budget, share=1 / (self.gates * claim.place * (claim.place + 1)))
 
     @property
     def here(self) -> str:
@@ -511,7 +526,7 @@ class Study:
     def _decided_once(self, claim: Claim) -> Verdict:
         """Among all processes of a run, too: the first one decides, the others take its word."""
         _ = self.plan  # told here, where an error is the study's and not the claim's
-        word = self._folder.parent / f"{self._key}-{digest_of(dataclasses.astuple(claim))[:16]}.json"
+        word = self._folder.parent / f"{self._key}-{digest_of(claim.identity)[:16]}.json"
         with filelock.FileLock(word.with_suffix(".lock")):
             if word.is_file():
                 return msgspec.json.decode(word.read_bytes(), type=Verdict)
@@ -520,10 +535,17 @@ class Study:
             return verdict
 
     def _decided(self, claim: Claim) -> Verdict:
+        precedent = None
         try:
-            for name in filter(None, (self.plan.baseline.name, claim.subject, claim.other)):
-                self.variant(name)
-            finding = self._find_out(claim)
+            variants = [
+                self.variant(name) for name in filter(None, (self.plan.baseline.name, claim.subject, claim.other))
+            ]
+            keys = [variant.key for variant in variants]
+            if self.run.settings.continue_:
+                precedent = self.run.precedents.find(claim.identity, keys)
+            if precedent is not None and precedent.verdict.outcome is not Outcome.INCONCLUSIVE:
+                return msgspec.structs.replace(precedent.verdict, notes=(*precedent.verdict.notes, _EARLIER))
+            finding = self._find_out(claim, precedent.evidence if precedent is not None else None)
         except UnsupportedError as reason:
             finding = Finding(Outcome.UNSUPPORTED, None, notes=[str(reason)])
         except EdgeError as error:
@@ -535,7 +557,7 @@ class Study:
         outcome = finding.outcome
         if outcome is Outcome.FAIL and claim.quantity == "speedup" and self._lacks(claim.subject):
             outcome = Outcome.UNSUPPORTED
-        return Verdict(
+        verdict = Verdict(
             outcome=outcome,
             claim=str(claim),
             subject=claim.subject,
@@ -555,10 +577,19 @@ class Study:
             seconds=finding.seconds,
             notes=tuple(notes),
         )
+        if finding.evidence is not None:
+            self._keep(Precedent(verdict=verdict, evidence=finding.evidence), claim, keys)
+        return verdict
 
-    def _find_out(self, claim: Claim) -> Finding:
+    def _keep(self, precedent: Precedent, claim: Claim, keys: list[str]) -> None:
+        try:
+            self.run.precedents.keep(claim.identity, keys, precedent)
+        except OSError as error:
+            self.run.say(f"what was found can't be kept for --edge-continue: {error.strerror or error}")
+
+    def _find_out(self, claim: Claim, before: Evidence | None) -> Finding:
         """Measure as much as the claim needs."""
-        rules, recipe = self.run.rules(claim.rigor), self._recipe(claim.subject)
+        rules, recipe = self.run.rules(claim), self._recipe(claim.subject)
         missing = self.run.why_not_measured(recipe) if claim.family not in _ANYWHERE else None
         if missing:
             raise UnsupportedError(missing)
@@ -572,7 +603,7 @@ class Study:
                 return self._sampling.offline(claim.subject)
         self._demand_comparable(claim)
         with self.run.lock.measuring(), self.run.working(f"deciding {claim}"):
-            return self._sampling.find(claim, self.plan.baseline.name, rules)
+            return self._sampling.find(claim, self.plan.baseline.name, rules, before)
 
     def _demand_comparable(self, claim: Claim) -> None:
         """Raises UnsupportedError where the numbers would be of two things, or of none."""
@@ -598,7 +629,7 @@ class Study:
 
     def _find_accuracy(self, claim: Claim) -> Finding:
         part = CONFIRMATION if claim.fresh else EVALUATION
-        variant, rules = self.scores(claim.subject, part), self.run.rules(claim.rigor)
+        variant, rules = self.scores(claim.subject, part), self.run.rules(claim)
         if claim.other is None:
             return scores.proportion(variant, claim.operator, claim.limit, rules)
         return scores.accuracy_ratio(variant, self.scores(claim.other, part), claim.operator, claim.limit, rules)

@@ -19,7 +19,7 @@ from pytest_edgeai.measure.bench import ALONE, Bench, Load, Setup, readings
 from pytest_edgeai.measure.rates import Rates
 from pytest_edgeai.measure.solo import Solo
 from pytest_edgeai.measure.turns import Turns
-from pytest_edgeai.records import Figure, Outcome, Variant
+from pytest_edgeai.records import Evidence, Figure, Outcome, Variant
 from pytest_edgeai.registry import Registry
 
 PROCESSES = 5
@@ -46,8 +46,11 @@ class Sampling:
     _unsupported: dict[str, str] = dataclasses.field(default_factory=dict)
     """Metric -> why it can't be read here."""
 
-    def find(self, claim: Claim, baseline: str, rules: Rules) -> Finding:
-        """What a claim on time, memory, or another metric comes to; ``baseline`` is the unoptimized model. Raises EdgeError."""
+    def find(self, claim: Claim, baseline: str, rules: Rules, before: Evidence | None = None) -> Finding:
+        """What a claim on time, memory, or another metric comes to; ``baseline`` is the unoptimized model. Raises EdgeError.
+
+        ``before``: what earlier runs found out; ratios of time go on from there.
+        """
         metric = self.registry.metrics.get(claim.family)
         if metric is not None and metric.per == "call" and claim.other and claim.quantity != "latency.p50":
             raise UnsupportedError(
@@ -56,11 +59,13 @@ class Sampling:
         if claim.family == "speedup" and claim.other:
             raise UnsupportedError("a speed-up is a ratio already: compare it with a number.")
         if claim.family == "speedup":
-            return self._in_turns(claim.subject, baseline, claim.operator, claim.limit, rules)
+            return self._in_turns(claim.subject, baseline, claim.operator, claim.limit, rules, before)
         if claim.family == "throughput":
-            return self._throughput(claim, rules)
+            return self._throughput(claim, rules, before)
         if metric is not None and metric.per == "call":
-            return self._each_call(claim, rules) if claim.other is None else self._ratio_of_medians(claim, rules)
+            return (
+                self._each_call(claim, rules) if claim.other is None else self._ratio_of_medians(claim, rules, before)
+            )
         begin = time.perf_counter()
         over = self.columns(claim.other, claim.quantity) if claim.other else None
         mine = self.columns(claim.subject, claim.quantity)
@@ -111,7 +116,14 @@ class Sampling:
         return Finding(Outcome.PASS, None, method="a network namespace of its own")
 
     def _in_turns(
-        self, variant: str, baseline: str, operator: str, limit: float, rules: Rules, load: Load = ALONE
+        self,
+        variant: str,
+        baseline: str,
+        operator: str,
+        limit: float,
+        rules: Rules,
+        before: Evidence | None,
+        load: Load = ALONE,
     ) -> Finding:
         with Turns(
             self.variant(baseline),
@@ -123,14 +135,14 @@ class Sampling:
             patience=rules.budget,
             load=load,
         ) as turns:
-            found = ratios.speedup(turns, operator, limit, rules)
+            found = ratios.speedup(turns, operator, limit, rules, before)
             self.note("measurement", turns.measurement("gate"))
         return found
 
-    def _ratio_of_medians(self, claim: Claim, rules: Rules) -> Finding:
+    def _ratio_of_medians(self, claim: Claim, rules: Rules, before: Evidence | None) -> Finding:
         assert claim.other is not None
         # variant / other <= limit says that the variant is at least 1 / limit times as fast.
-        found = self._in_turns(claim.subject, claim.other, MIRRORED[claim.operator], 1 / claim.limit, rules)
+        found = self._in_turns(claim.subject, claim.other, MIRRORED[claim.operator], 1 / claim.limit, rules, before)
         return dataclasses.replace(
             found, estimate=_one_over(found.estimate), low=_one_over(found.high), high=_one_over(found.low)
         )
@@ -148,10 +160,10 @@ class Sampling:
             self.note("measurement", solo.measurement("gate", unit))
         return found
 
-    def _throughput(self, claim: Claim, rules: Rules) -> Finding:
+    def _throughput(self, claim: Claim, rules: Rules, before: Evidence | None) -> Finding:
         load = load_of(claim.quantity)
         if claim.other is not None:
-            return self._in_turns(claim.subject, claim.other, claim.operator, claim.limit, rules, load)
+            return self._in_turns(claim.subject, claim.other, claim.operator, claim.limit, rules, before, load)
         with Rates(self.variant(claim.subject), self.setup, load, claim.quantity, rules.budget) as rates:
             found = series.throughput(rates, claim.operator, claim.limit, rules)
             self.note("measurement", rates.measurement("gate"))

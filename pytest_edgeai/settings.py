@@ -7,6 +7,16 @@ PATHS: Final = frozenset({"model", "dataset", "report", "cache"})
 """Fields that name files: relative to the working folder on the command line, to the ini file's folder in it."""
 
 
+def flag(field: str) -> str:
+    """The command line's name of a field; a field that would be a keyword of Python ends with an underscore."""
+    return f"--edge-{field.rstrip('_').replace('_', '-')}"
+
+
+def key(field: str) -> str:
+    """The ini file's name of a field."""
+    return f"edge_{field.rstrip('_')}"
+
+
 def _option(default: Any, text: str, metavar: str | None = None, choices: tuple[str, ...] | None = None) -> Any:
     return field(default=default, metadata={"help": text, "metavar": metavar, "choices": choices})
 
@@ -45,6 +55,11 @@ class Settings:
     )
     rigor: str = _option("quick", "Effort of a comparison.", choices=("quick", "strict"))
     budget: float | None = _option(None, "Seconds of sampling for one comparison (quick: 20, strict: 120).", "SECONDS")
+    continue_: bool = _option(
+        False,
+        "Go on from what the last run found about the same variants on this machine, where that is sound (ratios of time): what was proven "
+        "stays so, what was open gets further rounds. A rerun without it is a fresh draw.",
+    )
     inconclusive: str = _option("fail", "What becomes of a gate that could not be decided.", choices=("fail", "skip"))
     stand_in: bool = _option(
         False, "Let this device stand in for the target's when it runs the same instruction set; verdicts say so."

@@ -28,6 +28,13 @@ class Claim:
     rigor: str = "quick"
     unit: str = "ratio"
     """Of the limit."""
+    place: int = dataclasses.field(default=1, compare=False)
+    """Among the claims of its test: 1 is the first one. It has no say in what is claimed, only in how sure a FAIL must be."""
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """What is claimed, as plain data: the same for all who claim it."""
+        return tuple(getattr(self, field.name) for field in dataclasses.fields(self) if field.compare)
 
     @property
     def family(self) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from pytest_edgeai.records import Outcome
+from pytest_edgeai.records import Evidence, Outcome
 
 TEST: dict[str, Callable[[float, float], bool]] = {
     ">=": operators.ge,
@@ -34,6 +34,8 @@ class Finding:
     seconds: float = 0.0
     samples: int = 0
     notes: list[str] = field(default_factory=list)
+    evidence: Evidence | None = None
+    """What a later run may go on from, where that is sound."""
 
 
 def exact(value: float, operator: str, limit: float) -> Finding:

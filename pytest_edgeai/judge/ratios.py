@@ -1,145 +1,255 @@
 """Ratios of two latencies, measured in turns: a sequential test that stops as soon as either side of the limit is proven."""
 
+import itertools
 import math
-from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pytest_edgeai.judge.finding import Finding
 from pytest_edgeai.judge.rules import Rules
 from pytest_edgeai.protocols import TurnSampler
-from pytest_edgeai.records import Outcome
-from pytest_edgeai.stats import sequential
-
-RESTLESS = 0.1
-
-"""Share of rounds with other programs on the cores above which the rounds are not believed. One half would not do: at a noise of 8 %, a
-neighbour in 30 % of the rounds fails nine of ten variants that are exactly at the limit."""
+from pytest_edgeai.records import Evidence, Outcome
+from pytest_edgeai.stats import sequential, student
 
 RESTLESS_ROUNDS = 30
+"""Rounds beside other programs before free cores are waited for: what is far from the limit is decided by then."""
+ENOUGH_ROUNDS = 400
+"""Of a pair of processes: at a noise of 5 % a round, its median is known to 0.3 % then, and pairs differ by 0.5 %."""
+EXTENDED = 2.0
+"""How often the budget may be spent where the truth is near the limit, and further pairs of processes decide."""
+_OPPOSITE = {">=": "<=", "<=": ">="}
 
-"""Undecided rounds with other programs on the cores before the cores are waited for."""
 
-
-def speedup(sampler: TurnSampler, operator: str, limit: float, rules: Rules) -> Finding:
+def speedup(sampler: TurnSampler, operator: str, limit: float, rules: Rules, before: Evidence | None = None) -> Finding:
     """The ratio of two latencies, measured in turns.
 
-    A sign test as an e-process (Robbins' beta mixture; Howard & Ramdas, arXiv 1906.09712), valid however often it is looked at: rounds
+    First a sign test as an e-process (Robbins' beta mixture; Howard & Ramdas, arXiv 1906.09712), valid however often it is looked at: rounds
     of all pairs are pooled, and each side of the limit is tested ``rules.guard`` away from it, because processes differ by that much
-    through nothing but the layout of their memory. A limit within the guard of the truth stays INCONCLUSIVE.
+    through nothing but the layout of their memory. Where it doesn't decide, the truth is near the limit, and the budget is extended once, for
+    further pairs of processes: at the numbers of pairs that ``rules.looks`` names, a t bound on the pairs' medians decides. Each of the two
+    has half of the error rate, and each look its equal part of that half.
 
-    Other programs on the cores change a speed-up itself (see :mod:`pytest_edgeai.measure.quiet`), unless both sides do nearly the same.
-    So when they ran in many rounds, only what is far from the limit is believed; else rounds are taken anew, each when the cores are free.
+    Other programs on the cores change a speed-up itself (see :mod:`pytest_edgeai.measure.quiet`), unless both sides do the same work by
+    the same means. So of two that differ only the rounds that began with the cores free are believed; all of them where the limit is far.
+
+    ``before``: what earlier runs found about the same two variants on this machine. The e-process goes on from there; looks are not made
+    again, for their error rate is spent.
     """
-    at = math.log(limit) if limit > 0 else -math.inf
-    alike = abs(at) < math.log(rules.alike)
-    # Rounds may be taken anew below, so the error rate is shared between the two draws.
-    alpha = rules.alpha if alike else rules.alpha / 2
-    crossed = -math.log(alpha)
-    near, far = _Sides(at, rules.guard), _Sides(at, math.log(rules.contended))
-    differences: list[float] = []
-    of_pairs: list[list[float]] = [[] for _ in range(sampler.pairs)]
-    disturbed_ones: list[float] = []
-    disturbed, patient, gave_up = 0, False, False
-    direction: str | None = None
-    while direction is None and not gave_up and (sampler.seconds() < rules.budget or not differences):
-        for pair in range(sampler.pairs):
-            if patient and not sampler.wait():
-                gave_up = True
-                break
-            difference = sampler.round(pair)
-            differences.append(difference)
-            of_pairs[pair].append(difference)
-            near.add(difference)
-            far.add(difference)
-            disturbed += not sampler.free
-        direction = _agreed(near.proven(crossed), of_pairs, at)
-        if not alike and disturbed > RESTLESS * len(differences) and (direction or len(differences) >= RESTLESS_ROUNDS):
-            direction = _agreed(far.proven(crossed), of_pairs, at)
-            if direction is None and not patient:
-                patient, disturbed = True, 0
-                near, far = _Sides(at, rules.guard), _Sides(at, math.log(rules.contended))
-                disturbed_ones, differences = differences, []
-                of_pairs = [[] for _ in range(sampler.pairs)]
-    # Where not one round could be taken with the cores free, the estimate is the disturbed one.
-    seen = np.array(differences or disturbed_ones)
-    confidence = 1 - rules.alpha
-    low, high = sequential.sign_bounds(seen, 1 - 2 * alpha)
-    # The rounds bound the speed-up of these processes; others of the same code differ from them by up to the guard.
-    low, high = low - rules.guard, high + rules.guard
-    outcome = Outcome.INCONCLUSIVE if direction is None else Outcome.PASS if direction == operator else Outcome.FAIL
-    notes = []
-    restless = not alike and disturbed > RESTLESS * len(differences)
-    if direction is None and (gave_up or (restless and near.proven(crossed))):
-        notes.append(
-            "other programs kept running on the cores, which changes a speed-up; run it again on a quieter machine"
-        )
-    elif direction is None and near.proven(crossed):
-        notes.append("the pairs of processes lie on both sides of the limit: one of them is odd; run it again")
-    elif direction is None:
-        distance = float(np.median(seen)) - at
-        outside = abs(distance) > rules.guard
-        guarded = at + math.copysign(rules.guard, distance)
-        more = sequential.rounds_to_decide(seen, guarded, alpha) if outside else None
-        margin = 100 * math.expm1(rules.guard)
-        notes.append(
-            f"not decided within {sampler.seconds():.3g} s of sampling: the truth may lie within {margin:.1f} % of the limit"
-            if more is None or more <= len(seen)
-            else f"not decided within {sampler.seconds():.3g} s of sampling; about {more} rounds would decide it (--edge-budget), or a quieter machine"
-        )
-    return Finding(
-        outcome,
-        math.exp(float(np.median(seen))),
-        math.exp(low),
-        math.exp(high),
-        confidence,
-        "sign e-process in turns",
-        f"{sampler.pairs} process pairs, {len(seen)} rounds, {sampler.seconds():.2g} s",
-        sampler.seconds(),
-        len(seen),
-        notes,
-    )
+    comparison = _Comparison(sampler, operator, math.log(limit), rules, before)
+    return comparison.finding(comparison.side())
 
 
-def _agreed(direction: str | None, of_pairs: Sequence[Sequence[float]], at: float) -> str | None:
-    """The direction, if the median of every pair of processes lies there too: one odd process (a neighbour's core, a bad layout of
-    memory) must not decide for all."""
-    if direction is None or not all(of_pairs):
+class _Comparison:
+    def __init__(
+        self, sampler: TurnSampler, operator: str, at: float, rules: Rules, before: Evidence | None = None
+    ) -> None:
+        self._sampler, self._operator, self._at, self._rules, self._before = sampler, operator, at, rules, before
+        half = {operator: rules.alpha / 2, _OPPOSITE[operator]: rules.alpha_fail / 2}
+        self._alpha = half
+        """Side -> error rate of the e-process, and of all looks together."""
+        self._near = _Sides(at, rules.guard, half, before)
+        self._far = _Sides(at, math.log(rules.contended), half)
+        self._believed: list[list[float]] = [[] for _ in range(sampler.pairs)]
+        self._rounds: list[list[float]] = [[] for _ in range(sampler.pairs)]
+        """Pair -> differences: of the rounds that are believed near the limit, and of all."""
+        self._disturbed = 0
+        self._gave_up = False
+        self._by_look = self._by_far = self._odd = False
+        self._look_bounds: tuple[float, float] | None = None
+
+    def side(self) -> str | None:
+        """The proven side of the limit."""
+        return self._pooled() or self._between_pairs()
+
+    def _pooled(self) -> str | None:
+        """Cycles of one round a pair, until they prove something or won't."""
+        hopeful = False
+        while True:
+            for pair in range(self._sampler.pairs):
+                if not self._round(pair):
+                    return None
+            side = self._proven()
+            if side or self._sampler.seconds() >= self._rules.budget:
+                return side
+            half_way = self._sampler.seconds() >= self._rules.budget / 2
+            if not hopeful and (half_way or min(map(len, self._believed)) >= ENOUGH_ROUNDS):
+                hopeful = self._promising()
+                if not hopeful:
+                    return None
+
+    def _promising(self) -> bool:
+        """Whether the rounds to come would decide within the budget, if they are like those so far."""
+        rounds = sum(map(len, self._rounds))
+        wanted = self._wanted()
+        return wanted is not None and wanted * self._sampler.seconds() / rounds <= self._rules.budget
+
+    def _between_pairs(self) -> str | None:
+        """Further pairs of processes, until a look at their medians proves something."""
+        if self._gave_up or self._before is not None:
+            return None
+        rounds = min(ENOUGH_ROUNDS, *map(len, self._believed))
+        for pairs in self._rules.looks:
+            while self._sampler.pairs < pairs:
+                if not self._further_pair(rounds):
+                    return None
+                if side := self._proven():
+                    return side
+            self._look_bounds = self._bounds_of_medians()
+            low, high = self._look_bounds
+            self._by_look = low > self._at or high < self._at
+            if self._by_look:
+                return ">=" if low > self._at else "<="
         return None
-    medians = [float(np.median(differences)) for differences in of_pairs]
-    agree = all(median > at for median in medians) if direction == ">=" else all(median < at for median in medians)
-    return direction if agree else None
+
+    def _further_pair(self, rounds: int) -> bool:
+        """Start a pair and take so many rounds; ``False`` when there is no time or no quiet for it."""
+        if self._sampler.seconds() >= EXTENDED * self._rules.budget:
+            return False
+        pair = self._sampler.renew()
+        self._believed.append([])
+        self._rounds.append([])
+        while len(self._believed[pair]) < rounds:
+            if not self._round(pair) or self._sampler.seconds() >= EXTENDED * self._rules.budget:
+                return False
+        return True
+
+    def _round(self, pair: int) -> bool:
+        """Take one; ``False`` when the cores would not become free for it."""
+        alike = self._sampler.alike
+        if not alike and self._disturbed >= RESTLESS_ROUNDS and not self._sampler.wait():
+            self._gave_up = True
+            return False
+        difference = self._sampler.round(pair)
+        self._rounds[pair].append(difference)
+        self._far.add(difference)
+        if alike or self._sampler.free:
+            self._believed[pair].append(difference)
+            self._near.add(difference)
+        else:
+            self._disturbed += 1
+        return True
+
+    def _proven(self) -> str | None:
+        """The side that the e-process proves, if the median of every pair lies there too: one odd process (a neighbour's core, a bad
+        layout of memory) must not decide for all."""
+        side = self._near.proven()
+        self._odd = side is not None and not self._agreed(side, self._believed)
+        if side and not self._odd:
+            return side
+        side = self._far.proven()
+        self._by_far = side is not None and self._agreed(side, self._rounds)
+        return side if self._by_far else None
+
+    def _agreed(self, side: str, of_pairs: list[list[float]]) -> bool:
+        medians = [float(np.median(differences)) for differences in of_pairs if differences]
+        return len(medians) == len(of_pairs) and all(
+            median > self._at if side == ">=" else median < self._at for median in medians
+        )
+
+    def _bounds_of_medians(self) -> tuple[float, float]:
+        medians = np.array([np.median(differences) for differences in self._believed])
+        low, high = (self._alpha[side] / len(self._rules.looks) for side in (">=", "<="))
+        return student.lower_bound(medians, low), -student.lower_bound(-medians, high)
+
+    def _seen(self) -> NDArray[np.float64]:
+        """What is summed up: the believed rounds where there are enough of them."""
+        believed = list(itertools.chain(*self._believed))
+        return np.array(believed if believed and not self._by_far else list(itertools.chain(*self._rounds)))
+
+    def _wanted(self) -> int | None:
+        """Rounds that would decide, as far as rounds can."""
+        seen = self._seen()
+        distance = float(np.median(seen)) - self._at
+        if abs(distance) <= self._rules.guard:
+            return None
+        guarded = self._at + math.copysign(self._rules.guard, distance)
+        return sequential.rounds_to_decide(seen, guarded, self._alpha[">=" if distance > 0 else "<="])
+
+    def finding(self, side: str | None) -> Finding:
+        """The comparison's end, ``side`` being what is proven."""
+        seen, sampler, guard = self._seen(), self._sampler, self._rules.guard
+        # The rounds bound the speed-up of these processes; others of the same code differ from them by up to the guard.
+        low = sequential.lower_sign_bound(seen, self._alpha[">="]) - guard
+        high = -sequential.lower_sign_bound(-seen, self._alpha["<="]) + guard
+        if self._look_bounds is not None:
+            low, high = max(low, self._look_bounds[0]), min(high, self._look_bounds[1])
+        if side is None and self._odd:  # the bounds must not deny what the odd pair shows
+            medians = [float(np.median(differences)) for differences in self._believed]
+            low, high = min(low, *medians), max(high, *medians)
+        return Finding(
+            Outcome.INCONCLUSIVE if side is None else Outcome.PASS if side == self._operator else Outcome.FAIL,
+            math.exp(float(np.median(seen))),
+            math.exp(low),
+            math.exp(high),
+            1 - self._rules.alpha,
+            "t bounds of process pairs in turns" if self._by_look else "sign e-process in turns",
+            f"{sampler.pairs} process pairs, {len(seen)} rounds, {sampler.seconds():.2g} s",
+            sampler.seconds(),
+            len(seen),
+            [] if side else [self._why_open(seen)],
+            self._near.evidence(),
+        )
+
+    def _why_open(self, seen: NDArray[np.float64]) -> str:
+        """Why nothing is proven, and what would prove it."""
+        if self._gave_up:
+            rounds = sum(map(len, self._rounds))
+            return (
+                f"other programs kept running on the cores ({self._disturbed} of {rounds} rounds began beside them), "
+                "which changes a speed-up; run it again on a quieter machine"
+            )
+        if self._odd:
+            return "the pairs of processes lie on both sides of the limit: one of them is odd; run it again"
+        undecided = f"not decided within {self._sampler.seconds():.3g} s of sampling"
+        wanted, rounds = self._wanted(), sum(map(len, self._rounds))
+        if wanted is not None and wanted > len(seen):
+            seconds = math.ceil(self._sampler.seconds() * wanted / rounds)
+            return f"{undecided}; about {wanted} rounds would decide it (--edge-budget={seconds}), or a quieter machine"
+        near = f"{undecided}: the truth may lie within {100 * math.expm1(self._rules.guard):.1f} % of the limit"
+        if self._look_bounds is None:
+            return near
+        medians = [float(np.median(differences)) for differences in self._believed if differences]
+        alpha = min(self._alpha.values()) / len(self._rules.looks)
+        pairs = student.values_to_decide(medians, self._at, alpha)
+        if pairs is None:
+            return f"{near}, and no number of processes would tell"
+        return f"{near}; about {pairs} process pairs would decide it" + (
+            " (--edge-rigor=strict starts up to 8)" if max(self._rules.looks) < pairs <= 8 else ""
+        )
 
 
 class _Sides:
-    """Evidence for both sides of a limit, each ``guard`` away from it."""
+    """Evidence for both sides of a limit, each ``margin`` away from it."""
 
-    def __init__(self, at: float, guard: float) -> None:
-        self._above, self._below = _Sign(at + guard), _Sign(at - guard)
+    def __init__(self, at: float, margin: float, alpha: dict[str, float], before: Evidence | None = None) -> None:
+        self._needed = {side: -math.log(rate) for side, rate in alpha.items()}
+        self._above = _Sign(at + margin, *(before.above if before else (0, 0)))
+        self._below = _Sign(at - margin, *(before.below if before else (0, 0)))
 
     def add(self, difference: float) -> None:
         self._above.add(difference)
         self._below.add(difference)
 
-    def proven(self, crossed: float) -> str | None:
-        """The side whose log e-value reaches ``crossed``."""
-        if self._above.log_e_above() >= crossed:
+    def proven(self) -> str | None:
+        """The side whose log e-value is large enough."""
+        if sequential.log_e_value(self._above.greater, self._above.less) >= self._needed[">="]:
             return ">="
-        return "<=" if self._below.log_e_below() >= crossed else None
+        if sequential.log_e_value(self._below.less, self._below.greater) >= self._needed["<="]:
+            return "<="
+        return None
+
+    def evidence(self) -> Evidence:
+        """All counts, those of earlier runs included."""
+        return Evidence(above=(self._above.greater, self._above.less), below=(self._below.greater, self._below.less))
 
 
 class _Sign:
     """Counts for one threshold; ties count for neither side."""
 
-    def __init__(self, threshold: float) -> None:
-        self._threshold, self._above, self._below = threshold, 0, 0
+    def __init__(self, threshold: float, greater: int, less: int) -> None:
+        self._threshold, self.greater, self.less = threshold, greater, less
 
     def add(self, difference: float) -> None:
-        self._above += difference > self._threshold
-        self._below += difference < self._threshold
-
-    def log_e_above(self) -> float:
-        return sequential.log_e_value(self._above, self._below)
-
-    def log_e_below(self) -> float:
-        return sequential.log_e_value(self._below, self._above)
+        self.greater += difference > self._threshold
+        self.less += difference < self._threshold

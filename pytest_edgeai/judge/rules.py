@@ -9,8 +9,10 @@ class Rules:
 
     budget: float
     """Seconds of sampling for one comparison."""
-    pairs: int
+    pairs: int = 3
     """Pairs of processes that take turns."""
+    looks: tuple[int, ...] = (5,)
+    """Numbers of pairs at which their medians are looked at, where rounds alone don't decide."""
     alpha: float = 0.01
     """Of a false PASS and of a false FAIL on speed."""
     accuracy_pass: float = 0.05
@@ -18,8 +20,6 @@ class Rules:
     accuracy_fail: float = 0.01
     guard: float = 0.015
     """ln of a ratio that the layout of two processes' memory alone can make; nearer to the limit than this, rounds of few pairs prove nothing."""
-    alike: float = 1.2
-    """Two sides whose speed-up is tested against a limit nearer to 1 than this factor do nearly the same, and suffer alike from neighbours."""
     contended: float = 4.0
     """Factor by which neighbours on the cores may change a speed-up."""
     canary_spread: float = 0.10
@@ -36,5 +36,5 @@ class Rules:
         return self.alpha * self.share
 
 
-RIGOR = {"quick": Rules(budget=20.0, pairs=3), "strict": Rules(budget=120.0, pairs=5)}
+RIGOR = {"quick": Rules(budget=20.0), "strict": Rules(budget=120.0, looks=(5, 8))}
 """``--edge-rigor`` -> rules."""

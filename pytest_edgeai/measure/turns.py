@@ -8,11 +8,14 @@ import time
 from types import TracebackType
 from typing import Self
 
+import numpy as np
+
 from pytest_edgeai.errors import ModelError
 from pytest_edgeai.measure.bench import ALONE, Bench, Load, Setup
 from pytest_edgeai.measure.noise import Noise
 from pytest_edgeai.measure.quiet import Quiet
 from pytest_edgeai.records import Measurement, Variant
+from pytest_edgeai.stats import steady
 
 MIN_SLOT = 5e-3
 """Seconds that a slot of the faster side lasts at least: thousands of times what the clock can tell apart, and long beside what the start of a
@@ -22,6 +25,12 @@ MIN_PARALLEL_SLOT = 50e-3
 WARM_UP_ROUNDS = 3
 WARM_UP_SECONDS = 0.2
 """A pair of processes is warmed up for at least this many rounds and seconds."""
+STEADY_ROUNDS = 20
+"""The last rounds of a warm-up, which must not trend: neither side, nor their ratio."""
+CHECKED_EVERY = 4
+"""Rounds between two looks at that."""
+LONGEST_WARM_UP = 1.5
+"""Seconds; what still trends then is noted, and its drift strikes both sides alike."""
 EQUAL_WITHIN = 1.2
 """Limits nearer to 1 than this factor get the same number of calls on both sides; others get slots of equal length."""
 ROUNDING = 0.05
@@ -62,22 +71,38 @@ class Turns:
         }
         self._item = 0
         self._seconds = 0.0
+        self._trending = 0
+        """Pairs that were not steady at the end of their warm-up."""
         self._stack = contextlib.ExitStack()
+        self._setup, self._sides = setup, (baseline, variant)
         self._pairs: list[tuple[Bench, Bench]] = []
+        """All that were started; after :meth:`renew` only the last one's processes live."""
         try:
             for _ in range(pairs):
-                first = self._stack.enter_context(Bench(baseline, setup))
-                self._pairs.append((first, self._stack.enter_context(Bench(variant, setup))))
+                self._start()
             _demand_comparable(*self._pairs[0])
-            self._calls = self._warm_up(limit)
+            self._calls = self._slots([turn for pair in range(pairs) for turn in self._warm_up(pair)], limit)
         except BaseException:
             self._stack.close()
             raise
 
     @property
     def pairs(self) -> int:
-        """How many pairs of processes there are."""
+        """How many pairs of processes there are or were."""
         return len(self._pairs)
+
+    @property
+    def alike(self) -> bool:
+        """Whether the same engine does the same arithmetic on both sides, and so suffers alike from other programs on the cores."""
+        baseline, variant = ((side.recipe.framework, side.recipe.precision, side.recipe.tuning) for side in self._sides)
+        return baseline == variant
+
+    def renew(self) -> int:
+        """End the processes so far, start one further pair and warm it up; its number. Raises EdgeError."""
+        self._stack.close()
+        self._start()
+        self._warm_up(self.pairs - 1)
+        return self.pairs - 1
 
     def round(self, pair: int) -> float:
         """One more round of ``pair``; ln(baseline's seconds a call / variant's seconds a call)."""
@@ -113,7 +138,7 @@ class Turns:
             samples=self._columns,
             seconds=self._seconds,
             processes=2 * self.pairs,
-            noise=self._noise.since() | {"waited_s": self._quiet.waited},
+            noise=self._noise.since() | {"waited_s": self._quiet.waited, "trending_pairs": float(self._trending)},
         )
 
     def _turn(self, pair: int, baseline_calls: int, variant_calls: int) -> tuple[float, float, bool]:
@@ -128,17 +153,32 @@ class Turns:
         self._item += 1
         return seconds[0], seconds[1], baseline_first
 
-    def _warm_up(self, limit: float) -> tuple[int, int]:
-        """Warm every pair up; the number of calls a slot of each side, from what the warm-up took."""
+    def _start(self) -> None:
+        """One further pair of processes."""
+        baseline, variant = (self._stack.enter_context(Bench(side, self._setup)) for side in self._sides)
+        self._pairs.append((baseline, variant))
+
+    def _warm_up(self, pair: int) -> list[tuple[float, float]]:
+        """Seconds an item of each side, of turns of one call that warm a pair up."""
         begin = time.perf_counter()
         seen: list[tuple[float, float]] = []
-        for pair in range(self.pairs):
-            rounds, started = 0, time.perf_counter()
-            while rounds < WARM_UP_ROUNDS or time.perf_counter() - started < WARM_UP_SECONDS:
-                baseline, variant, _ = self._turn(pair, 1, 1)
-                seen.append((baseline, variant))
-                rounds += 1
+        while not self._warm(seen, time.perf_counter() - begin):
+            baseline, variant, _ = self._turn(pair, 1, 1)
+            seen.append((baseline, variant))
+        self._trending += still_trends(seen)
         self._seconds += time.perf_counter() - begin
+        return seen
+
+    @staticmethod
+    def _warm(seen: list[tuple[float, float]], seconds: float) -> bool:
+        if len(seen) < WARM_UP_ROUNDS or seconds < WARM_UP_SECONDS:
+            return False
+        if len(seen) < steady.LEAST_VALUES or seconds >= LONGEST_WARM_UP:
+            return True
+        return len(seen) % CHECKED_EVERY == 0 and not still_trends(seen)
+
+    def _slots(self, seen: list[tuple[float, float]], limit: float) -> tuple[int, int]:
+        """The number of calls a slot of each side, from what the warm-up showed."""
         # From seconds an item to seconds that a call fills.
         fed = [self._load.items * bench.variant.recipe.batch for bench in self._pairs[0]]
         baseline, variant = (
@@ -159,6 +199,12 @@ class Turns:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def still_trends(seen: list[tuple[float, float]]) -> bool:
+    """Whether either side's seconds, or their ratio, trend over the last rounds of a warm-up."""
+    baseline, variant = np.array(seen[-STEADY_ROUNDS:]).T
+    return any(steady.trend(values) for values in (baseline, variant, baseline / variant))
 
 
 def _demand_comparable(baseline: Bench, variant: Bench) -> None:

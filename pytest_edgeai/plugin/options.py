@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from pytest_edgeai import settings
 from pytest_edgeai.settings import PATHS, Settings
 
 
@@ -14,7 +15,7 @@ def declare(parser: pytest.Parser) -> None:
     """A flag and an ini key for every field."""
     group = parser.getgroup("edgeai", "optimized variants of a model, measured and judged")
     for field in dataclasses.fields(Settings):
-        flag, key, text = f"--edge-{field.name.replace('_', '-')}", f"edge_{field.name}", field.metadata["help"]
+        flag, key, text = settings.flag(field.name), settings.key(field.name), field.metadata["help"]
         if isinstance(field.default, bool):
             group.addoption(flag, action="store_true", default=None, help=text)
             parser.addini(key, text, type="bool", default=None)
@@ -41,7 +42,7 @@ def _seconds(text: str | float) -> float:
 
 
 def _value(config: pytest.Config, field: "dataclasses.Field[Any]") -> Any:
-    key = f"edge_{field.name}"
+    key = settings.key(field.name)
     given, base = config.getoption(key), config.invocation_params.dir
     if given is None:
         given, base = config.getini(key), config.inipath.parent if config.inipath else config.rootpath

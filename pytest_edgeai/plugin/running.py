@@ -48,6 +48,7 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     if not edge.settings.plan:
         selected = [item for item in session.items if GATES & set(getattr(item, "fixturenames", ()))]
         if selected and not (option.collectonly or getattr(option, "setuponly", False)):
+            edge.run.gates = len(selected)
             edge.run.journal.write("selected", "", len(selected))
         return None
     _print_plans(session.config, session.items)

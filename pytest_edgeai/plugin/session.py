@@ -1,5 +1,6 @@
 """The session: the plugin's state in one pytest process, and the run behind it."""
 
+import dataclasses
 import functools
 import traceback
 from datetime import UTC, datetime
@@ -176,7 +177,8 @@ class _Listening:
 
     def decide(self, claim: "Claim") -> "Verdict":
         """As the study does."""
-        verdict = self._study.decide(claim)
+        asked = len(self._session.verdicts)
+        verdict = self._study.decide(dataclasses.replace(claim, place=asked + 1))
         if verdict not in self._session.verdicts:
             self._session.verdicts.append(verdict)
         return verdict

@@ -17,6 +17,7 @@ Sources:
 from __future__ import annotations
 
 import bisect
+import functools
 import math
 from dataclasses import dataclass
 
@@ -25,7 +26,7 @@ import numpy.typing as npt
 
 from pytest_edgeai.stats.arguments import confidence_level, error_rate, sample
 
-__all__ = ["SignEvidence", "log_e_value", "rounds_to_decide", "sign_bounds", "sign_evidence"]
+__all__ = ["SignEvidence", "log_e_value", "lower_sign_bound", "rounds_to_decide", "sign_bounds", "sign_evidence"]
 
 FORESIGHT_ROUNDS = 1_000_000
 """How far ahead `rounds_to_decide` looks before it calls a comparison undecidable."""
@@ -45,6 +46,7 @@ class SignEvidence:
     """Rounds whose difference equals the limit, which say nothing. All ties: the clock is too coarse."""
 
 
+@functools.lru_cache(maxsize=1 << 16)
 def log_e_value(wins: int, losses: int) -> float:
     """
     Natural logarithm of the one-sided sign e-process, the evidence against P(win) <= 1/2.
@@ -102,40 +104,54 @@ def sign_evidence(differences: npt.ArrayLike, limit: float) -> SignEvidence:
     return SignEvidence(above, below, array.size - above - below)
 
 
-def sign_bounds(differences: npt.ArrayLike, confidence: float) -> tuple[float, float]:
+def lower_sign_bound(differences: npt.ArrayLike, alpha: float) -> float:
     """
-    Interval for the median of the differences that holds at every look at once.
+    Lower bound for the median of the differences that holds at every look at once.
 
-    The interval holds the limits that neither side of the sign e-process rejects at (1 - confidence) / 2. Its
-    ends are the order statistics x_(j+1) and x_(n-j), where j is the largest number of losses that would
-    still reject. A tie counts against rejecting, which keeps the interval valid for discrete differences.
+    It is the smallest limit that the sign e-process does not reject at *alpha*: the order statistic x_(j+1), where
+    j is the largest number of losses that would still reject. A tie counts against rejecting, which keeps the
+    bound valid for discrete differences. The upper bound is ``-lower_sign_bound(-differences, alpha)``.
 
     Args:
         differences: Shape (rounds,).
-        confidence: Two-sided, half of the error on each side.
+        alpha: Chance that the median ever lies below the bound.
 
     Returns:
-        The lower and the upper end, in the unit of the differences; (-inf, inf) when the rounds are too few
-        to exclude any value.
+        The bound in the unit of the differences; -inf when the rounds are too few to exclude any value.
 
     Raises:
-        ValueError: The differences are not one-dimensional or not finite, or the confidence is out of range.
+        ValueError: The differences are not one-dimensional or not finite, or alpha is out of range.
 
     Source: Howard & Ramdas (2022).
     """
     array = sample(differences, "differences", least=0)
-    needed = math.log(2 / (1 - confidence_level(confidence)))
+    needed = -math.log(error_rate(alpha))
     rounds = array.size
 
     def short_of_rejecting(losses: int) -> bool:
         return log_e_value(rounds - losses, losses) < needed
 
     rejecting = bisect.bisect_left(range(rounds // 2 + 1), True, key=short_of_rejecting)
-    if rejecting == 0:
-        return -math.inf, math.inf
-    low, high = rejecting - 1, rounds - rejecting
-    ordered = np.partition(array, (low, high))
-    return float(ordered[low]), float(ordered[high])
+    return float(np.partition(array, rejecting - 1)[rejecting - 1]) if rejecting else -math.inf
+
+
+def sign_bounds(differences: npt.ArrayLike, confidence: float) -> tuple[float, float]:
+    """
+    Interval for the median of the differences that holds at every look at once, half of the error on each side.
+
+    Args:
+        differences: Shape (rounds,).
+        confidence: Two-sided.
+
+    Returns:
+        The lower and the upper end, in the unit of the differences; see `lower_sign_bound`.
+
+    Raises:
+        ValueError: The differences are not one-dimensional or not finite, or the confidence is out of range.
+    """
+    array = sample(differences, "differences", least=0)
+    alpha = (1 - confidence_level(confidence)) / 2
+    return lower_sign_bound(array, alpha), -lower_sign_bound(-array, alpha)
 
 
 def rounds_to_decide(differences: npt.ArrayLike, limit: float, alpha: float) -> int | None:

@@ -10,7 +10,7 @@ import pytest
 
 from pytest_edgeai import plugin, registry
 from pytest_edgeai.judge.quantities import units
-from pytest_edgeai.settings import Settings
+from pytest_edgeai.settings import Settings, flag
 
 ROOT = Path(__file__).parents[2]
 
@@ -30,7 +30,7 @@ def manual(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_reference_lists_every_option_fixture_marker_quantity_and_target(manual):
     found = registry.find()
     wanted = {
-        "options": [f"--edge-{field.name.replace('_', '-')}" for field in dataclasses.fields(Settings)],
+        "options": [flag(field.name) for field in dataclasses.fields(Settings)],
         "test-api": [name for name in plugin.__all__ if name[0] != "_"] + [m.partition("(")[0] for m in plugin.MARKERS],
         "quantities": list(units(found.metrics.values())),
         "targets": list(found.targets),

@@ -97,7 +97,8 @@ class Turns:
         self.machine = Machine(weather, seed)
         self.pairs = pairs
         self._baseline = call
-        self._variants = [call / speedup * math.exp(x) for x in self.machine.rng.normal(0, weather.layout, pairs)]
+        self._variant = call / speedup
+        self._variants = [self._laid_out() for _ in range(pairs)]
         self._calls = (1, 1) if equal_calls else calls_a_slot(call, call / speedup, limit)
         self.rounds = 0
 
@@ -113,6 +114,12 @@ class Turns:
         return math.log(one / self._calls[0]) - math.log(other / self._calls[1])
 
     free = True
+    alike = True
+
+    def renew(self) -> int:
+        self.pairs += 1
+        self._variants.append(self._laid_out())
+        return self.pairs - 1
 
     def wait(self) -> bool:
         """The cores are always free."""
@@ -120,6 +127,10 @@ class Turns:
 
     def seconds(self) -> float:
         return self.machine.clock
+
+    def _laid_out(self) -> float:
+        """Seconds of the variant's call in a further process."""
+        return self._variant * math.exp(self.machine.rng.normal(0, self.machine.weather.layout))
 
 
 class Crowded(Turns):
@@ -140,16 +151,18 @@ class Crowded(Turns):
         """``present``: whether the neighbour is there at a time; ``loss``: of each call, in the baseline's seconds a call."""
         super().__init__(speedup, limit, weather, seed=seed, call=call)
         self._present, self._patience, self._loss = present, patience, loss * call
-        self._undisturbed = self._baseline, self._variants
         self.waited = 0.0
         self.free = True
+        self.alike = False
 
     def round(self, pair: int) -> float:
         self.free = not self._present(self._now())
         lost = 0.0 if self.free else self._loss
-        baseline, variants = self._undisturbed
-        self._baseline, self._variants = baseline + lost, [variant + lost for variant in variants]
-        return super().round(pair)
+        undisturbed = self._baseline, self._variants[pair]
+        self._baseline, self._variants[pair] = (seconds + lost for seconds in undisturbed)
+        difference = super().round(pair)
+        self._baseline, self._variants[pair] = undisturbed
+        return difference
 
     def wait(self) -> bool:
         """Until the neighbour is gone, within the patience."""
@@ -175,6 +188,11 @@ class Told:
         return self._differences[(self.rounds - 1) % len(self._differences)]
 
     free = True
+    alike = True
+
+    def renew(self) -> int:
+        self.pairs += 1
+        return self.pairs - 1
 
     def wait(self) -> bool:
         """The cores are always free."""

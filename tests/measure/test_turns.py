@@ -5,12 +5,13 @@ import math
 from collections.abc import Callable, Iterator
 
 import msgspec
+import numpy as np
 import psutil
 import pytest
 
 from pytest_edgeai.errors import EdgeError, ModelError, WorkerError
 from pytest_edgeai.measure.bench import Bench, Setup
-from pytest_edgeai.measure.turns import EQUAL_WITHIN, MIN_SLOT, ROUNDING, Turns, calls_a_slot
+from pytest_edgeai.measure.turns import EQUAL_WITHIN, MIN_SLOT, ROUNDING, Turns, calls_a_slot, still_trends
 from pytest_edgeai.records import Measurement, Variant
 
 CALLS = [1e-6, 3e-5, 4e-4, 7e-4, 1e-3, 0.011, 0.25]
@@ -95,6 +96,47 @@ def test_every_round_is_kept_in_columns_of_equal_length(measurement: Measurement
         "gate",
         4,
     )
+
+
+def test_a_further_pair_takes_the_place_of_those_before(
+    fake: Callable[[str], Variant], setup: Setup, workers: Callable[[], list[psutil.Process]]
+) -> None:
+    others = {process.pid for process in workers()}
+    with Turns(fake("twice"), fake("plain"), setup, limit=2, pairs=2, seed=11) as turns:
+        before = {process.pid for process in workers()} - others
+
+        pair = turns.renew()
+
+        difference = turns.round(pair)
+        now = {process.pid for process in workers()} - others
+        kept = turns.measurement("gate")
+    assert (pair, turns.pairs, kept.processes) == (2, 3, 6)
+    assert (len(before), len(now)) == (4, 2)
+    assert not now & before
+    assert kept.samples["pair"] == [2.0]
+    assert math.isfinite(difference)
+
+
+def test_variants_are_alike_when_engine_arithmetic_and_tuning_are(fake: Callable[[str], Variant], setup: Setup) -> None:
+    one = fake("plain")
+    tuned = msgspec.structs.replace(one, recipe=msgspec.structs.replace(one.recipe, tuning={"threads": 1}))
+    other = msgspec.structs.replace(one, recipe=msgspec.structs.replace(one.recipe, precision="int8"))
+
+    with Turns(one, fake("twice"), setup, limit=1, pairs=1, seed=1) as same:
+        assert same.alike
+    for different in (tuned, other):
+        with Turns(one, different, setup, limit=1, pairs=1, seed=1) as turns:
+            assert not turns.alike
+
+
+def rounds_of(*seconds: float) -> list[tuple[float, float]]:
+    return [(second, 1.0) for second in seconds]
+
+
+def test_a_side_that_still_gets_faster_is_not_warm() -> None:
+    assert still_trends(rounds_of(*np.linspace(2.0, 1.0, 20)))
+    assert not still_trends(rounds_of(*[1.0, 1.1] * 10))
+    assert not still_trends(rounds_of(*np.linspace(3.0, 1.0, 20), *[1.0, 1.1] * 10))
 
 
 def test_the_order_is_drawn_anew_each_round(measurement: Measurement) -> None:
