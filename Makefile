@@ -8,10 +8,10 @@ READY := $(VENV)/.ready
 TARGET ?= intel
 ARGS ?=
 
-.PHONY: help setup suites test check format sample schema docs bench recipes clean
+.PHONY: help setup suites test check format sample schema docs bench rigor recipes clean
 
 help:
-	@echo "make suites | test | check | format | sample | schema | docs | bench | recipes | clean     (suites takes TARGET=$(TARGET) and ARGS=...)"
+	@echo "make suites | test | check | format | sample | schema | docs | bench | rigor | recipes | clean     (suites takes TARGET=$(TARGET) and ARGS=...)"
 
 setup: $(READY)
 
@@ -51,6 +51,9 @@ recipes: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks
+
+rigor: $(READY)
+	$(BIN)/python -m benchmarks.rigor $(ARGS)
 
 clean:
 	rm -rf $(VENV) reports/latest .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

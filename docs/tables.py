@@ -32,9 +32,11 @@ def options() -> list[str]:
     for field in dataclasses.fields(settings.Settings):
         metavar, choices = field.metadata["metavar"], field.metadata["choices"]
         value = "|".join(choices) if choices else metavar
-        flag = f"--edge-{field.name.replace('_', '-')}" + (f" {value}" if value else "")
+        flag = settings.flag(field.name) + (f" {value}" if value else "")
         default = f" Default: {_code(field.default)}." if field.default else ""
-        rows.append([f"{_code(flag)}<br>{_code(f'edge_{field.name}')}", _markdown(field.metadata["help"]) + default])
+        rows.append(
+            [f"{_code(flag)}<br>{_code(settings.key(field.name))}", _markdown(field.metadata["help"]) + default]
+        )
     return _table(["option, and its ini key", "what"], rows)
 
 
@@ -133,7 +135,7 @@ def rigor() -> list[str]:
         [
             _code(name),
             f"{rules.budget:g} s",
-            str(rules.pairs),
+            f"{rules.pairs}, near the limit up to {max(rules.looks)}",
             f"{rules.alpha:g}",
             f"{rules.accuracy_pass:g} / {rules.accuracy_fail:g}",
         ]

@@ -2,7 +2,7 @@
 
 from pytest_edgeai.units import GB, MB, GiB, KiB, MiB, kB, ms, s, us
 
-__all__ = ["GB", "MB", "GiB", "KiB", "MiB", "hookimpl", "kB", "ms", "s", "us"]
+__all__ = ["GB", "MB", "GiB", "KiB", "MiB", "corpus_score", "hookimpl", "kB", "ms", "s", "us"]
 
 
 def __getattr__(name: str) -> object:
@@ -11,4 +11,8 @@ def __getattr__(name: str) -> object:
         from pytest_edgeai.hookspecs import hookimpl
 
         return hookimpl
+    if name == "corpus_score":
+        from pytest_edgeai.scoring import corpus_score
+
+        return corpus_score
     raise AttributeError(f"module 'pytest_edgeai' has no attribute '{name}'")

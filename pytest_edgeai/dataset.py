@@ -1,4 +1,4 @@
-"""The dataset: items with inputs and, perhaps, labels; split by what is in them. Without one, inputs are made up to time calls on.
+"""The dataset: items with inputs and, perhaps, labels and groups; split by what is in them. Without one, inputs are made up to time calls on.
 
 An input's array has either the input's rank, and ``array[i:i+1]`` is fed for item ``i``, or one axis more, and ``array[i]`` is a whole call: for
 models whose first axis is not the batch. Each input goes its own way.
@@ -28,9 +28,13 @@ SHARES: Final = {CALIBRATION: 20, SELECTION: 30, CONFIRMATION: 50}
 the choice are decided on confirmation items."""
 EVALUATION: Final = "evaluation"
 """Selection and confirmation items together: what gates on variants other than the choice are decided on."""
+WHOLE: Final = "whole"
+"""All items, those of calibration included: what a claim on exactly this dataset is about."""
 TIMED_ITEMS: Final = 16
 LABELS: Final = ("labels", "label", "y")
 """Array names that hold labels rather than an input."""
+GROUPS: Final = "groups"
+"""Array name that tells which items belong together, unless the model has an input of that name."""
 
 
 SMALLEST: Final = {"batch": 1, "samples": 16000, "sequence": 16, "spatial": 64, "channels": 3, "other": 16}
@@ -52,6 +56,8 @@ class Dataset:
     """Inputs whose items are whole calls; an item of the others gets a batch axis of one when it is fed."""
     sizes: Mapping[str, int] = field(default_factory=dict)
     """Dynamic axis -> its size in every call."""
+    groups: NDArray[np.int64] | None = None
+    """The number of each item's group, of those that belong together (frames of one video); ``None``: each stands alone."""
 
     def __len__(self) -> int:
         return len(self.digests)
@@ -60,6 +66,8 @@ class Dataset:
         """Of the items of a part, ascending."""
         if part == EVALUATION:
             return np.sort(np.concatenate([self.parts[SELECTION], self.parts[CONFIRMATION]]))
+        if part == WHOLE:
+            return np.arange(len(self))
         return self.parts[part]
 
     def calls(self, indexes: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
@@ -117,7 +125,7 @@ class ItemFiles:
 
 
 def read(path: Path, assessment: Assessment, sizes: Mapping[str, int] | None = None) -> Dataset:
-    """The items in an ``.npz`` file: one array per model input, first axis the items, and one of labels where there are any.
+    """The items in an ``.npz`` file: one array per model input, first axis the items, and one of labels and of groups where there are any.
 
     ``sizes``: what the user said of dynamic axes (:func:`given_sizes`). Raises DatasetError, in one sentence, when the file can't be read, or doesn't
     fit the model or those sizes.
@@ -155,6 +163,9 @@ def read(path: Path, assessment: Assessment, sizes: Mapping[str, int] | None = N
         (name for name in LABELS if name in found and name not in {spec.name for spec in assessment.inputs}), None
     )
     labels = np.atleast_1d(found.pop(label)) if label else None
+    together = (
+        found.pop(GROUPS) if GROUPS in found and GROUPS not in {spec.name for spec in assessment.inputs} else None
+    )
     inputs = {spec.name: _fitting(found, spec, path) for spec in assessment.inputs}
     counts = {name: len(array) for name, array in inputs.items()}
     items = next(iter(counts.values()))
@@ -167,6 +178,10 @@ def read(path: Path, assessment: Assessment, sizes: Mapping[str, int] | None = N
         raise DatasetError(
             f"The dataset {path} has {len(labels)} labels for {items} items; there must be one for each, in the same order."
         )
+    if together is not None and (together.shape != (items,) or together.dtype.kind not in "iuSU"):
+        raise DatasetError(
+            f"The dataset {path}: '{GROUPS}' is {together.dtype} {list(together.shape)}; it names each of the {items} items' group by a number or a text."
+        )
     whole = frozenset(spec.name for spec in assessment.inputs if inputs[spec.name].ndim > len(spec.shape))
     found_sizes = _sizes_in(inputs, assessment, whole, path)
     for axis, size in (sizes or {}).items():
@@ -176,11 +191,16 @@ def read(path: Path, assessment: Assessment, sizes: Mapping[str, int] | None = N
                 "With data the sizes are the data's: leave that axis out."
             )
     digests = _digests(inputs, items)
-    return Dataset(inputs=inputs, labels=labels, parts=split(digests), digests=digests, whole=whole, sizes=found_sizes)
+    groups = None if together is None else np.unique(together, return_inverse=True)[1]
+    # What belongs together stays together: a neighbouring frame of a calibration item shows nothing new.
+    parts = split(digests if together is None else [digest_of(name) for name in together.tolist()])
+    return Dataset(
+        inputs=inputs, labels=labels, parts=parts, digests=digests, whole=whole, sizes=found_sizes, groups=groups
+    )
 
 
 def split(digests: Sequence[str]) -> dict[str, NDArray[np.int64]]:
-    """Which items are in which part, by a hash of each item: adding items moves none, and equal items stay together."""
+    """Which items are in which part, by a hash of each item, or of its group: adding items moves none, and equal ones stay together."""
     bounds = np.cumsum(list(SHARES.values()))
     marks = np.array([int(digest[:15], 16) % 100 for digest in digests], dtype=np.int64)
     part = np.searchsorted(bounds, marks, side="right")

@@ -21,8 +21,6 @@ from typing import Any, Literal
 
 import filelock
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
 from pytest_edgeai import assess as assessing
 from pytest_edgeai import build as building
@@ -30,7 +28,6 @@ from pytest_edgeai import device as devices
 from pytest_edgeai import folders, guidance, registry, scoring, screening, strategy
 from pytest_edgeai.dataset import (
     CALIBRATION,
-    CONFIRMATION,
     EVALUATION,
     SELECTION,
     Dataset,
@@ -39,10 +36,10 @@ from pytest_edgeai.dataset import (
     given_sizes,
 )
 from pytest_edgeai.dataset import read as read_dataset
-from pytest_edgeai.errors import DatasetError, EdgeError, ModelError, UnsupportedError, UsageError, hinted
+from pytest_edgeai.errors import EdgeError, ModelError, UnsupportedError, UsageError, hinted
 from pytest_edgeai.evaluation import Evaluation
 from pytest_edgeai.journal import Journal
-from pytest_edgeai.judge import claims, figures, quantities, scores
+from pytest_edgeai.judge import claims, figures, quantities
 from pytest_edgeai.judge.claims import Claim
 from pytest_edgeai.judge.finding import Finding, exact
 from pytest_edgeai.judge.quantities import Decider, Subject
@@ -95,6 +92,8 @@ class Declaration:
     path: Path
     dataset: Path | None
     score: str | Callable[..., float]
+    population: str = "unseen"
+    """What claims on accuracy are about: ``unseen`` items like these, or exactly this ``dataset``."""
 
     @property
     def kind(self) -> ModelKind:
@@ -216,7 +215,8 @@ class Run:
         """The one study of a declared model."""
         if declaration not in self._studies:
             namesake = any(known.path.stem == declaration.path.stem for known in self._studies)
-            told = f" ({declaration.dataset.name if declaration.dataset else 'no data'}, {declaration.path})"
+            exactly = ", exactly this dataset" if declaration.population == "dataset" else ""
+            told = f" ({declaration.dataset.name if declaration.dataset else 'no data'}{exactly}, {declaration.path})"
             self._studies[declaration] = Study(
                 self, declaration, _shown(declaration.path.stem + (told if namesake else ""))
             )
@@ -263,7 +263,7 @@ class Study:
         score = declared.score
         # Not a function's own text, which has its address in this process.
         told = score if isinstance(score, str) else f"{score.__module__}:{getattr(score, '__qualname__', score)}"
-        return digest_of([self.model.digest, str(declared.dataset), told])[:16]
+        return digest_of([self.model.digest, str(declared.dataset), told, declared.population])[:16]
 
     @functools.cached_property
     def assessment(self) -> Assessment:
@@ -407,7 +407,7 @@ class Study:
     def _evaluation(self) -> Evaluation:
         data, rule = self._data(), self._rule
         assert rule is not None
-        return Evaluation(data, self._items, rule, self.plan.baseline.name, self._answer)
+        return Evaluation(data, self._items, rule, self.plan.baseline.name, self._answer, self.declaration.population)
 
     def _answer(self, name: str, items: Path, outputs: Path) -> list[int]:
         with (
@@ -422,17 +422,11 @@ class Study:
         """Outputs whose first axis is the batch."""
         return batched_outputs(self.assessment, self._data())
 
-    def scores(self, name: str, part: str) -> NDArray[np.float64]:
-        """One score an item of a part of the dataset, in its order. Raises EdgeError."""
-        if len(self._data().indexes(part)) == 0:
-            raise DatasetError(
-                f"The dataset {self.declaration.dataset} has no {part} items: {len(self._data())} items are too few. "
-                "Each item goes by its content into calibration (20 %), selection (30 %) or confirmation (50 %)."
-            )
-        if name not in self._evaluation:
-            # The report compares all variants on the same items.
-            self._note_figure(name, "accuracy", figures.of_scores(self._evaluation.scores(name, EVALUATION)))
-        return self._evaluation.scores(name, part)
+    def _accuracy(self, name: str, part: str) -> Figure:
+        """Of a part of the dataset. Raises EdgeError."""
+        # The report compares all variants on the same items.
+        self._note_figure(name, "accuracy", self._evaluation.figure(name, EVALUATION))
+        return self._evaluation.figure(name, part)
 
     # 5. Choosing: screening -------------------------------------------------------------------------------------------------
 
@@ -494,7 +488,7 @@ class Study:
             self._note_figure(name, quantity, figure)
         if self.dataset is not None:
             # Only selection items have a say in the choice; gates on it are decided on the others.
-            found.figures["accuracy"] = figures.of_scores(self.scores(name, SELECTION))
+            found.figures["accuracy"] = self._accuracy(name, SELECTION)
         return found.figures
 
     # 6. Judging it: verdicts ------------------------------------------------------------------------------------------------
@@ -597,7 +591,10 @@ class Study:
             over = self.variant(claim.other).bytes if claim.other else 1
             return exact(self.variant(claim.subject).bytes / over, claim.operator, claim.limit)
         if claim.family == "accuracy":
-            return self._find_accuracy(claim)
+            finding = self._evaluation.find(claim, rules)
+            for name in filter(self._evaluation.__contains__, filter(None, (claim.subject, claim.other))):
+                self._accuracy(name, EVALUATION)
+            return finding
         if claim.family == "offline":
             with self.run.lock.building(), self.run.working(f"deciding {claim}"):
                 return self._sampling.offline(claim.subject)
@@ -627,13 +624,6 @@ class Study:
         if batch > 1 and (why := self.assessment.why_no_batches):
             raise UnsupportedError(f"{batch} items a call: {why}")
 
-    def _find_accuracy(self, claim: Claim) -> Finding:
-        part = CONFIRMATION if claim.fresh else EVALUATION
-        variant, rules = self.scores(claim.subject, part), self.run.rules(claim)
-        if claim.other is None:
-            return scores.proportion(variant, claim.operator, claim.limit, rules)
-        return scores.accuracy_ratio(variant, self.scores(claim.other, part), claim.operator, claim.limit, rules)
-
     def figure(self, subject: str, quantity: str) -> Figure:
         """The quantity's estimate with its interval; screened when it isn't known yet. Raises EdgeError."""
         if quantity not in self._figures.get(subject, {}):
@@ -641,12 +631,12 @@ class Study:
             if quantity == "size":
                 self._note_figure(subject, quantity, figures.exact(variant.bytes, "bytes"))
             elif quantity == "accuracy":
-                self.scores(subject, EVALUATION)
+                self._accuracy(subject, EVALUATION)
             elif why := self.run.why_not_measured(variant.recipe):
                 raise UnsupportedError(f"{subject} {quantity}: {why}")
             elif quantity.partition(".")[0] in self.run.registry.metrics_per("block"):
                 with self.run.lock.measuring():
-                    self._sampling.columns(subject, quantity)
+                    self._sampling.estimate(subject, quantity)
             else:
                 self.variant(self.plan.baseline.name)
                 with self.run.lock.measuring():

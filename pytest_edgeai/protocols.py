@@ -104,8 +104,28 @@ class Metric(Protocol):
         ...
 
     def read(self, calls: int) -> Mapping[str, float]:
-        """The numbers since ``arm``, by part: ``{"footprint": ..., "peak": ...}``; the runner was called ``calls`` times since."""
+        """The numbers since ``arm``, by part: ``{"footprint": ..., "peak": ...}``; the runner was called ``calls`` times since.
+
+        Raises UnsupportedError where it turns out that it can't tell for this variant.
+        """
         ...
+
+
+@runtime_checkable
+class Settling(Protocol):
+    """A "process" metric that tells the first call from later ones."""
+
+    def settle(self) -> None:
+        """The first call has returned."""
+        ...
+
+
+@runtime_checkable
+class Sparing(Protocol):
+    """A metric of which a share need not count. A claim on such a part is proven only when it holds with that share and without it."""
+
+    spare: Mapping[str, str]
+    """Part -> another of its parts, the share of it that a device might do without."""
 
 
 class Task(Protocol):

@@ -24,9 +24,9 @@ from pytest_edgeai.records import TensorSpec
 
 Outputs = Mapping[str, NDArray[Any]]
 """Of one item, without a batch axis."""
-Score = Callable[[Outputs, Any], float]
+Score = Callable[[Any, Any], float]
 """A user's own: (outputs of one item, its label) -> a number, higher is better; 0 or 1 for right or wrong. Without labels, ``label`` is the
-reference's outputs."""
+reference's outputs. Or of all items at once, see :func:`corpus_score`."""
 
 AUTO: Final = "auto"
 BUILT_IN: Final = ("top1", "top5", "cosine", "r2")
@@ -52,13 +52,25 @@ class Rule:
     labelled: bool = True
     output: str | None = None
     """The one output that is read; ``None`` where all are."""
-    counts_classes: bool = False
-    """Whether a label is a class's number."""
+    guesses: int = 0
+    """Where a label is a class's number: how many classes a model may name, as ``top5`` names five."""
+    corpus: Callable[[Mapping[str, NDArray[Any]], Any], float] | None = None
+    """(outputs stacked over items, their labels) -> one score of all of them; ``scores`` is empty then."""
 
     @property
     def title(self) -> str:
         """For texts: what is scored, and against what."""
         return self.name if self.labelled else f"agreement with the reference ({self.name})"
+
+
+def corpus_score(function: Score) -> Score:
+    """Mark a score of your own as one of all items at once, such as an F1 or a word error rate.
+
+    It gets (outputs stacked over the items, their labels) and returns one number, higher is better. Without labels, ``labels`` are the
+    reference's outputs, stacked likewise.
+    """
+    function.corpus = True  # type: ignore[attr-defined] # a mark on the user's function
+    return function
 
 
 def rule(
@@ -84,8 +96,11 @@ def rule(
     labelled = labels is not None
     if callable(name) or (name not in BUILT_IN and name != AUTO):
         own = name if callable(name) else _imported(name)
+        title = name if isinstance(name, str) else getattr(name, "__name__", "score")
+        if getattr(own, "corpus", False):
+            return Rule(title, lambda _, __: [], lambda row: row, labelled, corpus=own)
         return Rule(
-            name if isinstance(name, str) else getattr(name, "__name__", "score"),
+            title,
             lambda rows, known: [float(own(row, label)) for row, label in zip(rows, known, strict=True)],
             lambda row: row,
             labelled,
@@ -115,7 +130,7 @@ def rule(
         (lambda row: row[output]) if name == "cosine" else (lambda row: _class(row[output])),
         labelled,
         output,
-        counts_classes=name != "cosine",
+        guesses={"top1": 1, "top5": 5, "cosine": 0}[name],
     )
 
 

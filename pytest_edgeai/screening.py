@@ -60,7 +60,7 @@ def screen(
     for _ in range(PROCESSES - 1):
         with Bench(variant, setup, once) as bench:
             for quantity, values in readings([bench]).items():
-                columns[quantity] += values
+                columns.setdefault(quantity, []).extend(values)
     found.measurements.append(processes(variant.name, columns, PHASE, time.perf_counter() - begin))
     for quantity, values in columns.items():
         found.figures[quantity] = figures.of_processes(values, known[quantity])

@@ -44,6 +44,11 @@ class Settings:
         "number, else cosine.",
         "NAME",
     )
+    population: str = _option(
+        "unseen",
+        "What claims on accuracy are about: unseen items, of which the dataset's are a sample, or exactly this dataset.",
+        choices=("unseen", "dataset"),
+    )
     recipe: str | None = _option(
         None,
         "Only variants whose name matches one of these globs, separated by spaces; with @key=value,... the engine is tuned: "

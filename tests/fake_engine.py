@@ -28,6 +28,8 @@ METHODS = (
     "chatty",  # prints without end
     "parallel",  # answers several calls at a time
     "refused",  # turns out not to take the model when it is built
+    "hasty",  # answers with nothing while it is timed, as an engine that isn't done
+    "wavering",  # never answers twice alike
     "networked",  # wants a network when it is loaded
     "breeding",  # leaves a process in a session of its own, whose parent is gone, and hangs
 )  # fmt: skip
@@ -108,6 +110,10 @@ class Runner:
             print("x" * 10_000_000, flush=True)
         names = [output.name for output in self._session.get_outputs()]
         outputs = dict(zip(names, self._session.run(None, dict(inputs)), strict=True))
+        if self._method == "hasty" and sys._getframe(1).f_code.co_name in ("turn", "series", "block"):
+            outputs = {name: np.zeros_like(array) for name, array in outputs.items()}
+        if self._method == "wavering":
+            outputs = {name: array * np.float32(1 + self._calls % 7 / 10) for name, array in outputs.items()}
         if self._method == "nan_call" or (self._method == "nan_later" and self._calls > 10):
             outputs = {name: np.full_like(array, np.nan) for name, array in outputs.items()}
         return outputs

@@ -181,6 +181,40 @@ def test_arrays_that_are_no_input_are_left_alone(made: Callable[..., Dataset]) -
     assert data.labels is None
 
 
+@pytest.mark.parametrize("names", [np.arange(300) // 3, np.char.add("clip ", (np.arange(300) // 3).astype(str))])
+def test_items_of_a_group_stay_together(made: Callable[..., Dataset], names: NDArray[Any]) -> None:
+    data = made(image=images(300), labels=np.arange(300), groups=names)
+
+    assert data.groups is not None
+    homes = [set(data.groups[indexes].tolist()) for indexes in data.parts.values()]
+    assert sum(map(len, homes)) == 100
+    assert all(homes)
+    assert sum(map(len, data.parts.values())) == 300
+
+
+def test_adding_groups_moves_none(made: Callable[..., Dataset]) -> None:
+    few = made(image=images(150), groups=np.arange(150) // 3)
+
+    many = made(image=images(300), groups=np.arange(300) // 3)
+
+    for part, indexes in few.parts.items():
+        assert indexes.tolist() == [index for index in many.parts[part].tolist() if index < 150]
+
+
+def test_an_input_named_groups_is_an_input(made: Callable[..., Dataset]) -> None:
+    data = made(spec("groups", "batch"), groups=np.zeros(3, dtype=np.float32))
+
+    assert data.groups is None
+
+
+@pytest.mark.parametrize("groups", [np.arange(2), np.zeros((3, 1), dtype=int), np.array([0.5, 1.5, 2.5])])
+def test_groups_that_name_no_group_for_each_item_are_refused(
+    made: Callable[..., Dataset], groups: NDArray[Any]
+) -> None:
+    with pytest.raises(DatasetError, match="it names each of the 3 items' group by a number or a text"):
+        made(image=images(3), groups=groups)
+
+
 def test_dynamic_axes_take_any_size(made: Callable[..., Dataset]) -> None:
     data = made(MASK, mask=np.ones((4, 77), dtype=np.int64))
 

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 from pytest_edgeai import arrays, scoring
-from pytest_edgeai.dataset import CALIBRATION, CONFIRMATION, EVALUATION, SELECTION, Dataset, ItemFiles
+from pytest_edgeai.dataset import CALIBRATION, CONFIRMATION, EVALUATION, SELECTION, WHOLE, Dataset, ItemFiles, split
 from pytest_edgeai.errors import DatasetError, ModelError, UsageError, WorkerError
 from pytest_edgeai.evaluation import Evaluation
-from pytest_edgeai.records import Assessment, TensorSpec
+from pytest_edgeai.judge.claims import Claim
+from pytest_edgeai.judge.rules import RIGOR
+from pytest_edgeai.records import Assessment, Outcome, TensorSpec
 
 ITEMS, CLASSES = 10, 4
 LABELS = np.arange(ITEMS) % CLASSES
@@ -260,3 +262,245 @@ def test_a_model_that_is_merely_bad_is_scored(evaluation):
     workers = Workers({"variant": lambda x: {"logits": logits((x[:, 0] + (x[:, 0] % 3)) % CLASSES)}})
 
     assert evaluation(workers).scores("variant", EVALUATION).mean() == pytest.approx(3 / 8)
+
+
+# Claims ----------------------------------------------------------------------------------------------------------------------
+
+KEPT = Claim("variant", "accuracy", ">=", 0.95, other="reference")
+REACHED = Claim("variant", "accuracy", ">=", 0.9)
+
+
+@pytest.fixture
+def claimed(tmp_path: Path) -> Callable[..., Evaluation]:
+    """An evaluation of items whose class is their number modulo four; ``groups`` of so many items each."""
+
+    def made(
+        workers: Workers, items: int = 400, score: Any = "top1", labels: Any = "right", groups: int = 0, **named: Any
+    ) -> Evaluation:
+        numbers = np.arange(items)
+        if isinstance(labels, str):
+            labels = numbers % CLASSES
+        digests = [f"{number * 2654435761 % 2**60:015x}" for number in numbers.tolist()]
+        data = Dataset(
+            inputs={"x": numbers.astype(np.float32).reshape(-1, 1)},
+            labels=labels,
+            parts=split(digests),
+            digests=digests,
+            groups=numbers // groups if groups else None,
+        )
+        assessment = Assessment(
+            digest="", bytes=1, parameters=1, macs=1, architecture="dense", ops={}, inputs=(), outputs=(), opset=17
+        )
+        outputs = [TensorSpec(name="logits", dtype="float32", shape=("batch", CLASSES))]
+        rule = scoring.rule(score, outputs, labels, batched=["logits"])
+        return Evaluation(data, ItemFiles(tmp_path, data, assessment), rule, "reference", workers, **named)
+
+    return made
+
+
+def often_wrong(x: np.ndarray) -> dict[str, np.ndarray]:
+    """On every fifth item."""
+    return wrong_on(*range(0, 400, 5))(x)
+
+
+def test_a_claim_is_decided_on_the_items_of_its_part(claimed):
+    found = claimed(Workers({"variant": right, "reference": right}))
+
+    everything = found.find(KEPT, RIGOR["quick"])
+    fresh = found.find(Claim("variant", "accuracy", ">=", 0.95, other="reference", fresh=True), RIGOR["quick"])
+
+    assert (everything.outcome, fresh.outcome) == (Outcome.PASS, Outcome.PASS)
+    assert 0 < fresh.samples < everything.samples < 400
+
+
+def test_what_too_few_items_can_never_prove_is_told_before_anything_is_scored(claimed):
+    workers = Workers({"variant": right, "reference": right})
+    found = claimed(workers, items=30)
+
+    findings = [found.find(claim, RIGOR["quick"]) for claim in (KEPT, REACHED)]
+
+    assert [finding.outcome for finding in findings] == [Outcome.INCONCLUSIVE] * 2
+    assert "items can't prove it even without one error; it needs at least 59" in findings[0].notes[0]
+    assert "it needs at least 29" in findings[1].notes[0]
+    assert workers.asked == []
+
+
+def test_agreement_can_never_be_more_than_the_references_with_itself(claimed):
+    workers = Workers({"variant": right, "reference": right})
+    better = Claim("variant", "accuracy", ">=", 1.0, other="reference")
+
+    finding = claimed(workers, labels=None).find(better, RIGOR["quick"])
+
+    assert finding.outcome is Outcome.INCONCLUSIVE
+    assert "no number of items proves 100.00 %" in finding.notes[0]
+    assert workers.asked == []
+
+
+def test_a_reference_that_guesses_is_an_error(claimed):
+    def guessing(x: np.ndarray) -> dict[str, np.ndarray]:
+        return {"logits": logits(np.random.default_rng(0).integers(0, CLASSES, len(x)))}
+
+    finding = claimed(Workers({"variant": guessing, "reference": guessing})).find(KEPT, RIGOR["quick"])
+
+    assert finding.outcome is Outcome.ERROR
+    assert "it may be no better than chance" in finding.notes[0]
+
+
+def test_a_constant_answer_may_be_right_often_where_classes_are_uneven(claimed):
+    uneven = np.where(np.arange(400) % 10 == 0, 1, 0)
+    constant_but_seldom: Model = lambda x: {"logits": logits(x[:, 0] % 37 == 0)}  # noqa: E731
+    workers = Workers({"variant": constant_but_seldom, "reference": constant_but_seldom})
+
+    finding = claimed(workers, labels=uneven).find(KEPT, RIGOR["quick"])
+
+    assert finding.outcome is Outcome.ERROR
+    assert "a constant answer on" in finding.notes[0]
+
+
+def test_agreement_with_the_reference_has_no_level_of_chance(claimed):
+    steady: Model = lambda x: {"logits": logits(x[:, 0] % 37 == 0)}  # noqa: E731
+
+    finding = claimed(Workers({"variant": steady, "reference": steady}), labels=None).find(KEPT, RIGOR["quick"])
+
+    assert finding.outcome is Outcome.PASS
+
+
+@pytest.mark.parametrize("claim", [KEPT, REACHED], ids=["against the reference", "against a number"])
+@pytest.mark.parametrize("population", ["unseen", "dataset"])
+def test_labels_that_are_all_the_same_are_a_dataset_error(claimed, claim, population):
+    workers = Workers({"variant": right, "reference": right})
+
+    with pytest.raises(DatasetError, match=r"The labels of all \d+ \w+ items are the same \(2\): a constant answer"):
+        claimed(workers, labels=np.full(400, 2), population=population).find(claim, RIGOR["quick"])
+    assert workers.asked == []
+
+
+def test_an_empty_part_is_a_dataset_error_that_says_how_items_are_split(claimed):
+    with pytest.raises(DatasetError, match="The dataset has no evaluation items: 1 items are too few"):
+        claimed(Workers({}), items=1).find(KEPT, RIGOR["quick"])
+
+
+# Groups
+
+
+def test_grouped_items_are_judged_by_groups(claimed):
+    workers = Workers({"variant": right, "reference": right})
+
+    single = claimed(workers, items=1000).find(KEPT, RIGOR["quick"])
+    grouped = claimed(workers, items=1000, groups=4).find(KEPT, RIGOR["quick"])
+    few = claimed(workers, items=1000, groups=50).find(KEPT, RIGOR["quick"])
+
+    assert [one.outcome for one in (single, grouped, few)] == [Outcome.PASS, Outcome.PASS, Outcome.INCONCLUSIVE]
+    assert "groups" in grouped.method
+    assert few.notes[0].startswith("20 groups can't prove it")
+
+
+def test_the_figure_of_grouped_items_is_wider_than_that_of_single_ones(claimed):
+    workers = Workers({"variant": lambda x: {"logits": logits((x[:, 0] + (x[:, 0] // 20 % 4 == 0)) % CLASSES)}})
+
+    single = claimed(workers).figure("variant", EVALUATION)
+    grouped = claimed(workers, groups=20).figure("variant", EVALUATION)
+
+    assert single.estimate == grouped.estimate
+    assert grouped.high - grouped.low > 1.5 * (single.high - single.low)
+
+
+# All items at once
+
+
+@scoring.corpus_score
+def macro_f1(outputs: Mapping[str, np.ndarray], labels: np.ndarray) -> float:
+    answers = outputs["logits"].argmax(1)
+    of_classes = [
+        2 * np.sum((answers == one) & (labels == one)) / max(np.sum(answers == one) + np.sum(labels == one), 1)
+        for one in range(CLASSES)
+    ]
+    return float(np.mean(of_classes))
+
+
+@scoring.corpus_score
+def all_agree(outputs: Mapping[str, np.ndarray], labels: Mapping[str, np.ndarray]) -> float:
+    return float(np.mean(outputs["logits"].argmax(1) == labels["logits"].argmax(1)))
+
+
+def test_a_score_of_all_items_gets_them_at_once_and_is_judged(claimed):
+    workers = Workers({"variant": right, "reference": right, "other": often_wrong})
+    found = claimed(workers, score=macro_f1)
+
+    kept = found.find(KEPT, RIGOR["quick"])
+    lost = found.find(Claim("other", "accuracy", ">=", 0.95, other="reference"), RIGOR["quick"])
+
+    assert (kept.outcome, lost.outcome) == (Outcome.PASS, Outcome.FAIL)
+    assert kept.method == "paired bootstrap"
+    assert lost.estimate == pytest.approx(0.8, abs=0.03)
+    assert found.figure("other", EVALUATION).estimate == lost.estimate
+
+
+def test_without_labels_a_score_of_all_items_gets_the_references_outputs(claimed):
+    workers = Workers({"variant": often_wrong, "reference": right})
+
+    finding = claimed(workers, score=all_agree, labels=None).find(KEPT, RIGOR["quick"])
+
+    assert finding.outcome is Outcome.FAIL
+    assert finding.estimate == pytest.approx(0.8, abs=0.03)
+
+
+def test_a_score_of_all_items_is_not_held_against_a_number(claimed):
+    finding = claimed(Workers({"variant": right}), score=macro_f1).find(REACHED, RIGOR["quick"])
+
+    assert finding.outcome is Outcome.UNSUPPORTED
+    assert "reference.accuracy" in finding.notes[0]
+
+
+def test_a_score_of_all_items_that_fails_is_told_as_any_other(claimed):
+    @scoring.corpus_score
+    def broken(outputs: Mapping[str, np.ndarray], labels: np.ndarray) -> float:
+        return 1 / 0
+
+    with pytest.raises(UsageError, match=r"The score 'broken' failed on the outputs of .*: ZeroDivisionError"):
+        claimed(Workers({"variant": right, "reference": right}), score=broken).find(KEPT, RIGOR["quick"])
+
+
+# Exactly this dataset
+
+
+def test_a_claim_on_exactly_this_dataset_is_about_every_item_and_has_no_sampling_error(claimed):
+    workers = Workers({"variant": wrong_on(*range(40)), "reference": right})
+    found = claimed(workers, population="dataset")
+
+    kept = [
+        found.find(Claim("variant", "accuracy", ">=", limit, other="reference"), RIGOR["quick"])
+        for limit in (0.9, 0.901)
+    ]
+    reached = [found.find(Claim("variant", "accuracy", ">=", limit), RIGOR["quick"]) for limit in (0.9, 0.901)]
+
+    assert [one.outcome for one in kept + reached] == [Outcome.PASS, Outcome.FAIL] * 2
+    assert {one.spent for one in kept + reached} == {"exactly this dataset: 400 items, 2 runs"}
+    assert found.figure("variant", WHOLE).confidence == 1
+    assert len(workers.given[0]["x"]) == 400
+
+
+def test_a_few_items_prove_what_is_claimed_of_them_alone(claimed):
+    found = claimed(Workers({"variant": right, "reference": right}), items=12, population="dataset")
+
+    assert found.find(Claim("variant", "accuracy", ">=", 1.0), RIGOR["quick"]).outcome is Outcome.PASS
+
+
+def test_scores_of_all_items_are_exact_for_exactly_these(claimed):
+    found = claimed(Workers({"variant": right, "reference": right}), score=macro_f1, population="dataset")
+
+    assert found.find(Claim("variant", "accuracy", ">=", 1.0), RIGOR["quick"]).outcome is Outcome.PASS
+
+
+def test_a_runtime_that_answers_differently_each_time_leaves_an_exact_claim_open(claimed):
+    runs = iter([(), (1, 2, 3)])
+
+    def wavering(x: np.ndarray) -> Mapping[str, np.ndarray]:
+        return wrong_on(*next(runs))(x)
+
+    workers = Workers({"variant": wavering, "reference": right})
+
+    finding = claimed(workers, population="dataset").find(Claim("variant", "accuracy", ">=", 0.995), RIGOR["quick"])
+
+    assert finding.outcome is Outcome.INCONCLUSIVE
+    assert finding.notes == ["runs lie on both sides of the limit"]

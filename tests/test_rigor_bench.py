@@ -1,13 +1,21 @@
 """The pure parts of ``make rigor``: banks of rounds, replays, the other tools' rules, and the page."""
 
+import dataclasses
 import itertools
 import random
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
+from benchmarks.rigor import bank, peers, table
+from benchmarks.rigor.hogs import Hogs
+from benchmarks.rigor.rates import Rate
 from benchmarks.rigor.replay import Deck, Replay
 from benchmarks.rigor.rounds import Rounds, of_stream
+from benchmarks.rigor.rows import ARMS, CONDITIONS, ROWS
+from benchmarks.rigor.simulate import Found, simulate
 
 
 def pair_of(*differences: float, free: tuple[bool, ...] = (), warm_up: float = 0.25) -> Rounds:
@@ -117,3 +125,231 @@ def test_the_streams_show_the_work_that_their_arms_do(arm, work):
     assert rounds.pairs == 21
     assert ratio == pytest.approx(work, rel=0.005)
     assert 0.45 < rounds.baseline_first.mean() < 0.55
+
+
+def bank_of(
+    pairs: int, rounds: int = 100, *, slower: float = 1.0, noise: float = 0.02, layout: float = 0.004
+) -> Rounds:
+    """Pairs of processes that differ a little."""
+    rng = np.random.default_rng(1)
+    found = None
+    for _ in range(pairs):
+        one = pair_of(*(rng.normal(-np.log(slower) + rng.normal(0, layout), noise, rounds)))
+        found = found.joined(one) if found else one
+    return found
+
+
+# The other tools' rules
+
+
+def test_five_percent_of_the_mean_is_the_mean_alone():
+    rule = peers.RULES["pytest-benchmark, mean:5%"]
+    baseline = np.array([1.0, 1.0, 1.0, 1.0])
+
+    assert rule(baseline, np.array([1.0, 1.0, 1.0, 1.24]))  # mean 1.06
+    assert not rule(baseline, np.array([1.0, 1.0, 1.0, 1.16]))  # mean 1.04
+    assert not peers.RULES["pytest-benchmark, median:5%"](baseline, np.array([1.0, 1.0, 1.0, 1.24]))
+
+
+def test_five_percent_of_the_minimum_is_blind_for_all_but_the_fastest_call():
+    rule = peers.RULES["pytest-benchmark, min:5%"]
+
+    assert not rule(np.array([1.0, 1.0, 1.0]), np.array([1.0, 2.0, 2.0]))
+    assert rule(np.array([1.0, 9.0, 9.0]), np.array([1.06, 1.06, 1.06]))
+
+
+@pytest.mark.parametrize("field", ["mean", "median", "min"])
+def test_the_rules_of_pytest_benchmark_say_what_the_tool_itself_says(field):
+    from pytest_benchmark.stats import Stats
+    from pytest_benchmark.utils import PercentageRegressionCheck
+
+    rng = np.random.default_rng(3)
+    said = []
+    for _ in range(200):
+        sides = rng.normal(1.0, 0.05, 20), rng.normal(1.045, 0.05, 20)
+        told = []
+        for side in sides:
+            stats = Stats()
+            for seconds in side.tolist():
+                stats.update(seconds)
+            told.append(stats.as_dict())
+        theirs = bool(PercentageRegressionCheck(field, 5.0).fails(told[1], told[0]))
+        said.append((peers.RULES[f"pytest-benchmark, {field}:5%"](*sides), theirs))
+
+    assert all(ours == theirs for ours, theirs in said)
+    assert {True, False} == {theirs for _, theirs in said}
+
+
+def test_students_t_test_finds_four_standard_errors_and_not_two():
+    # Variance 2.5e-6 on each side and 5 values: the standard error of the difference is 1 ms; the critical value at 8 degrees is 2.306.
+    baseline = np.array([0.100, 0.102, 0.098, 0.101, 0.099])
+
+    assert peers.pyperf(baseline, baseline + 0.004)
+    assert not peers.pyperf(baseline, baseline + 0.002)
+    assert not peers.pyperf(baseline, baseline - 0.004)
+    assert not peers.pyperf(baseline, baseline + 0.004, least=0.05)
+
+
+def test_the_values_of_the_t_test_are_means_of_a_tenth_of_a_second():
+    # Calls of 10 ms that differ by 2 % and 4 values a side that don't: the noise of single calls cancels within a value.
+    baseline = np.tile([0.0098, 0.0102], 20) + np.repeat([1e-6, -1e-6, 1e-6, -1e-6], 10)
+
+    assert peers.pyperf(baseline, baseline + 5e-6)
+
+
+def test_the_u_test_of_ten_values_a_side_finds_a_u_of_21_and_not_28():
+    # The critical value of U for 10 and 10 values at 0.05, two-sided, is 23 (Mann & Whitney 1947).
+    baseline = np.arange(10.0)
+
+    assert peers.benchstat(baseline, baseline + 3.5)  # sum of 6, 5, ..., 1 = 21 pairs are the wrong way round
+    assert not peers.benchstat(baseline, baseline + 2.5)  # 28 pairs
+    assert not peers.benchstat(baseline + 3.5, baseline)
+
+
+def test_too_few_samples_for_the_values_of_a_test_are_an_error():
+    with pytest.raises(ValueError, match="9 samples make no 10 values"):
+        peers.benchstat(np.ones(9), np.ones(9))
+
+
+def test_windows_are_taken_one_after_the_other_and_share_no_round():
+    rounds = pair_of(*[0.0] * 10)
+    rounds.baseline[:] = [0.25 * (number + 1) for number in range(10)]
+    rounds.variant[:] = 1.0
+
+    found = [(baseline.tolist(), variant.tolist()) for baseline, variant in peers.windows(rounds, 1.5)]
+
+    # 0.25 + 0.5 + 0.75 = 1.5 s; two calls of 1 s; 1.5 s; two calls of 1 s; the two that are left are too few.
+    assert found == [([0.25, 0.5, 0.75], [1.0, 1.0]), ([1.5], [1.0, 1.0])]
+
+
+def test_a_slot_of_several_calls_fills_a_window_sooner():
+    (one, other), *_ = peers.windows(pair_of(*[0.0] * 10), 0.05, calls=5)
+
+    assert (len(one), len(other)) in ((2, 2), (3, 3))
+
+
+# Rates, simulations, the page
+
+
+def test_no_event_in_300_bounds_the_rate_at_1_22_percent():
+    low, high = Rate(0, 300).bounds
+
+    assert low == 0
+    assert high == pytest.approx(1 - 0.025 ** (1 / 300))
+    assert str(Rate(0, 300)) == "0 % (0 .. 1.2)"
+
+
+@pytest.mark.parametrize(
+    ("count", "total", "at_most", "told"),
+    [
+        (0, 10_000, True, "yes"),
+        (1, 200, True, "probably"),
+        (4, 200, True, "probably not"),
+        (300, 10_000, True, "**no**"),
+        (10_000, 10_000, False, "yes"),
+        (9_000, 10_000, False, "**no**"),
+    ],
+)
+def test_a_promise_is_kept_for_sure_only_by_the_bound(count, total, at_most, told):
+    assert Rate(count, total).keeps(0.01 if at_most else 0.99, at_most=at_most) == told
+
+
+def test_a_live_rate_contradicts_a_promise_only_with_its_bounds():
+    assert not Rate(1, 40).contradicts(0.01, at_most=True)
+    assert Rate(4, 40).contradicts(0.01, at_most=True)
+    assert not Rate(39, 40).contradicts(0.99, at_most=False)
+
+
+def test_simulated_runs_are_the_same_each_time_and_come_from_the_file(tmp_path):
+    bank_of(8).write(tmp_path / "bank.npz")
+
+    one, other = (simulate("identical", tmp_path / "bank.npz", "seed", 40) for _ in range(2))
+
+    assert one == other
+    assert one.outcomes == ["PASS"] * 40
+    assert len(set(one.rounds)) > 1
+
+
+def test_a_run_of_many_gates_fails_with_any_of_them(tmp_path, monkeypatch):
+    # A coin swaps the sides of each pair, so that of three pairs of which one side is slower all fail in one of eight runs.
+    slow = bank_of(8, slower=1.2)
+    slow.took[:] = 1.0  # what three rounds of each pair don't decide soon reaches the budget
+    slow.write(tmp_path / "bank.npz")
+
+    def failures(gates: int) -> float:
+        monkeypatch.setitem(ROWS, "gates", dataclasses.replace(ROWS["gates"], gates=gates))
+        return simulate("gates", tmp_path / "bank.npz", "seed", 24).outcomes.count("FAIL") / 24
+
+    assert failures(1) < 0.4
+    assert failures(12) > 0.6
+
+
+def test_every_row_has_an_arm_and_every_arm_a_row():
+    assert {row.arm for row in ROWS.values()} == set(ARMS)
+    assert all(set(row.live) <= set(row.conditions) <= set(CONDITIONS) for row in ROWS.values())
+    assert all(row.faster == 1.0 for row in ROWS.values() if row.live)  # whole runs can't be scaled
+
+
+def test_a_short_run_begins_with_identical_code_on_each_machine():
+    first = bank.jobs()[:3]
+
+    assert [(job.kind, job.name, job.condition) for job in first] == [
+        ("pair", "identical", name) for name in CONDITIONS
+    ]
+
+
+def test_the_page_marks_what_was_missed_and_what_live_runs_contradict():
+    found = {
+        ("identical", "quiet"): Found(["PASS"] * 995 + ["FAIL"] * 5, [27] * 1000, [0.9] * 1000),
+        ("plus10-scaled", "quiet"): Found(["FAIL"] * 900 + ["INCONCLUSIVE"] * 100, [30] * 1000, [1.0] * 1000),
+    }
+    facts = {
+        "code": "",
+        "day": "2026-01-02",
+        "rounds": 30,
+        "pairs": 3,
+        "seconds": 0.8,
+        "started": 1.5,
+        "waited": 0.0,
+        "whole": 2.5,
+    }
+    banked = bank_of(8, 400)
+    banked.variant[:] *= np.random.default_rng(2).normal(1, 0.001, 3200)
+    live = [bank.Live(row="identical", condition="quiet", outcome="FAIL", **facts)] * 3
+
+    page = table.page(found, live, {("identical", "quiet"): banked})
+
+    lines = [line for line in page.splitlines() if line.startswith("| identical code, at most 5 % slower | quiet |")]
+    assert lines[0].endswith("| false FAIL at most 1 % | 0.50 % (0.16 .. 1.2) | probably | 3 of 3, **contradicts** |")
+    assert lines[1].endswith(
+        "| PASS within 10 s at least 99 % | 99.50 % (98.8 .. 99.84) | probably | 0 of 3, **contradicts** |"
+    )
+    assert lines[2].endswith("| median of at most 0.5 s of sampling | 0.9 | **no** | 0.8 |")
+    assert (
+        "| identical code scaled by 1.10, at most 5 % slower | quiet | FAIL at least 99 % | 90 % (88 .. 91.8) | **no** | - |"
+        in page
+    )
+    assert "| plain beside plain | quiet | 8 | 3,200 | " in page
+    assert "| pytest-benchmark, mean:5% |" in page
+
+
+# Neighbours
+
+
+def test_neighbours_end_with_the_block_that_has_them():
+    with Hogs("hogs", 1) as hogs:
+        running = [process.poll() for process in hogs._processes]
+
+    assert running == [None, None]
+    assert all(process.returncode is not None for process in hogs._processes)
+
+
+def test_a_neighbour_ends_when_whoever_started_it_is_gone():
+    ended = subprocess.run(
+        [sys.executable, bank.ROOT / "benchmarks/rigor/hogs.py", "bursty", "1"],
+        check=False,
+        stdin=subprocess.DEVNULL,
+        timeout=20,
+    )
+
+    assert ended.returncode == 0

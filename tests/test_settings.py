@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_edgeai import settings
 from pytest_edgeai.settings import PATHS, Settings
 
 FIELDS = dataclasses.fields(Settings)
@@ -34,7 +35,7 @@ def test_every_option_has_a_sentence_of_help_and_a_default(field):
 def test_every_option_is_a_flag_and_an_ini_key_of_the_same_name(field, help_text):
     words = help_text.split()
 
-    flag, key = f"--edge-{field.name.replace('_', '-')}", f"edge_{field.name}"
+    flag, key = settings.flag(field.name), settings.key(field.name)
     assert any(word.partition("=")[0] == flag for word in words)
     assert any(line.split()[:1] == [key] for line in help_text.splitlines())
 
@@ -42,12 +43,12 @@ def test_every_option_is_a_flag_and_an_ini_key_of_the_same_name(field, help_text
 def test_there_are_no_flags_but_those_of_the_fields(help_text):
     flags = {word.partition("=")[0].rstrip(",") for word in help_text.split() if word.startswith("--edge-")}
 
-    assert flags >= {f"--edge-{field.name.replace('_', '-')}" for field in FIELDS}
+    assert flags >= {settings.flag(field.name) for field in FIELDS}
     assert {flag for flag in flags if flag.removeprefix("--edge-").rstrip(".):;'") not in known()} == set()
 
 
 def known() -> set[str]:
-    return {field.name.replace("_", "-") for field in FIELDS}
+    return {settings.flag(field.name).removeprefix("--edge-") for field in FIELDS}
 
 
 def test_an_option_is_declared_nowhere_but_in_its_field():

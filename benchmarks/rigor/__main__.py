@@ -33,9 +33,11 @@ def main() -> None:
     end = begin + 60 * given.minutes
     if given.only != "page":
         with bank.workload(say) as work:
-            bank.fill(work, end if given.only == "bank" else end - REPLAYING * 60 * given.minutes, say)
+            bank.fill(work, end if given.only else end - REPLAYING * 60 * given.minutes, say)
     if given.only != "bank":
-        found = simulate.all_rows(end, say, given.runs)
+        # A live run may have taken longer than there was time.
+        until = max(end, time.monotonic() + REPLAYING * 60 * given.minutes)
+        found = simulate.all_rows(until, say, given.runs)
         banks = {
             (arm, condition): rounds
             for arm, one in ARMS.items()

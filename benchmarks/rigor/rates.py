@@ -39,9 +39,10 @@ class Rate:
 
     def __str__(self) -> str:
         low, high = self.bounds
-        return f"{_percent(self.value)} ({_percent(low)} .. {_percent(high)})"
+        return f"{percent(self.value)} % ({percent(low)} .. {percent(high)})"
 
 
-def _percent(share: float) -> str:
-    percent = 100 * share
-    return f"{percent:.2f} %" if 0 < percent < 1 or 99 < percent < 100 else f"{percent:.1f} %"
+def percent(share: float) -> str:
+    """Two digits after the point near 0 and 100, one elsewhere."""
+    value = 100 * share
+    return f"{value:.2f}" if 0 < value < 1 or 99 < value < 100 else f"{value:.1f}".removesuffix(".0")

@@ -81,8 +81,8 @@ class Row:
 
     @property
     def rules(self) -> Rules:
-        """As the plugin would set them."""
-        return dataclasses.replace(RIGOR[self.rigor], share=1 / self.gates)
+        """As the plugin sets them for the first claim of each gate: its k-th one has the share 1 / (k * (k + 1)) of its gate's."""
+        return dataclasses.replace(RIGOR[self.rigor], share=1 / (self.gates * 1 * 2))
 
 
 ALWAYS = dict.fromkeys(CONDITIONS, 0.01)

@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +10,9 @@ import numpy as np
 from benchmarks import tables
 from benchmarks.rigor import peers
 from benchmarks.rigor.bank import Live
-from benchmarks.rigor.rates import CONFIDENCE, Rate
+from benchmarks.rigor.rates import CONFIDENCE, Rate, percent
 from benchmarks.rigor.rounds import Rounds
-from benchmarks.rigor.rows import ARMS, CONDITIONS, ROWS, Target
+from benchmarks.rigor.rows import ARMS, CONDITIONS, ROWS, Row, Target
 from benchmarks.rigor.simulate import Found
 from benchmarks.tables import Table
 from pytest_edgeai.measure.turns import calls_a_slot
@@ -25,6 +25,13 @@ LEAST_COMPARISONS = 5
 """That a bank must be long enough for."""
 SLOWER = 1.10
 """What the peers shall find: the variant's seconds are multiplied by it."""
+
+REAL = (
+    "Simulated: runs whose rounds are replayed from the bank below, whole pairs of processes drawn at random. Live: whole runs in fresh processes. In brackets the bounds of the "
+    f'true rate ({100 * CONFIDENCE:g} %, Clopper-Pearson), which for replays don\'t know how few pairs the bank has. Kept: by the simulation, "probably" where the bounds '
+    "enclose the target; a live rate contradicts a target only when its bounds do."
+)
+SCALED = "Simulated from the same rounds, with the variant's seconds multiplied by a factor, so that the truth is known exactly. For the rest as above."
 
 INTRODUCTION = """# The proof
 
@@ -40,43 +47,52 @@ runs taken one after the other.
 def page(found: dict[tuple[str, str], Found], live: Sequence[Live], banks: dict[tuple[str, str], Rounds]) -> str:
     """``found``: of replays; ``live``: runs of the code as it is; ``banks``: (arm, condition) -> rounds."""
     lived = {key: _of_live([run for run in live if (run.row, run.condition) == key]) for key in _keys()}
-    parts = [
-        _promises(found, lived),
+    drawn = [
+        _promises("Real work", found, lived, scaled=False),
+        _promises("Scaled seconds", found, lived, scaled=True),
         _outcomes(found, lived),
         _durations(found, lived, live),
         *[_peers(found, banks, seconds) for seconds in WINDOWS],
         _banks(banks),
     ]
-    return INTRODUCTION + "\n".join(map(str, parts)) + _again(live)
+    if not banks:
+        return INTRODUCTION + "Nothing was banked yet.\n" + _again(live)
+    return INTRODUCTION + "\n".join(str(one) for one in drawn if one.rows and len(one.columns) > 1) + _again(live)
 
 
-def _promises(found: dict[tuple[str, str], Found], lived: dict[tuple[str, str], Found]) -> Table:
+def _promises(
+    title: str, found: dict[tuple[str, str], Found], lived: dict[tuple[str, str], Found], *, scaled: bool
+) -> Table:
     rows = []
-    for name, row in ROWS.items():
-        for target in row.targets:
-            for condition, limit in target.limits.items():
-                key = name, condition
-                if condition in row.conditions and (key in found or lived[key].outcomes):
-                    rows.append([row.title, condition, *_promise(target, limit, found.get(key), lived[key])])
-        for condition in row.conditions:
-            key = name, condition
-            if key not in found and not lived[key].outcomes:
-                continue
+    for (name, condition), row in _rows(found, lived):
+        if (row.faster != 1.0) == scaled:
+            both = found.get((name, condition)), lived[name, condition]
+            rows += [
+                [row.title, condition, *_promise(target, target.limits[condition], *both)]
+                for target in row.targets
+                if condition in target.limits
+            ]
             of_medians = (
                 (row.rounds, "rounds", "rounds"),
                 (row.seconds.get(condition, math.inf), "seconds", "s of sampling"),
             )
-            for limit, column, unit in of_medians:
-                if limit < math.inf:
-                    told = f"median of at most {limit:g} {unit}"
-                    rows.append([row.title, condition, told, *_median(limit, column, found.get(key), lived[key])])
-    note = (
-        "Simulated: runs whose rounds are replayed from the bank below, whole pairs of processes drawn at random, at most "
-        f"{max((len(one.outcomes) for one in found.values()), default=0):,} of each. Live: whole runs in fresh processes. In brackets the bounds of the true "
-        f"rate ({100 * CONFIDENCE:g} %, Clopper-Pearson); for replays they don't know how few pairs the bank has. Kept: by the simulation, "
-        '"probably" where the bounds enclose the target; a live rate contradicts a target only when its bounds do.'
-    )
-    return Table("Promises", ["comparison", "machine", "target", "simulated", "kept", "live"], rows, note)
+            rows += [
+                [row.title, condition, f"median of at most {limit:g} {unit}", *_median(limit, column, *both)]
+                for limit, column, unit in of_medians
+                if limit < math.inf
+            ]
+    note = SCALED if scaled else REAL
+    return Table(title, ["comparison", "machine", "target", "simulated", "kept", "live"], rows, note)
+
+
+def _rows(
+    found: dict[tuple[str, str], Found], lived: dict[tuple[str, str], Found]
+) -> Iterator[tuple[tuple[str, str], Row]]:
+    """All that something was found about."""
+    for name, row in ROWS.items():
+        for condition in row.conditions:
+            if (name, condition) in found or lived[name, condition].outcomes:
+                yield (name, condition), row
 
 
 def _promise(target: Target, limit: float, simulated: Found | None, lived: Found) -> list[str]:
@@ -107,12 +123,8 @@ def _rate(found: Found, target: Target) -> Rate:
 
 
 def _outcomes(found: dict[tuple[str, str], Found], lived: dict[tuple[str, str], Found]) -> Table:
-    rows = [
-        [ROWS[name].title, condition, *_shares(found.get((name, condition))), _counts(lived[name, condition])]
-        for name, condition in _keys()
-        if (name, condition) in found or lived[name, condition].outcomes
-    ]
-    note = "All of what the same runs came to. Nothing but PASS is green."
+    rows = [[row.title, key[1], *_shares(found.get(key)), _counts(lived[key])] for key, row in _rows(found, lived)]
+    note = "All that the same runs came to. Nothing but PASS is green."
     columns = ["comparison", "machine", "runs", "PASS", "FAIL", "INCONCLUSIVE", "live: PASS, FAIL, INCONCLUSIVE"]
     return Table("Verdicts", columns, rows, note)
 
@@ -123,7 +135,7 @@ def _shares(found: Found | None) -> list[str]:
     total = len(found.outcomes)
     return [
         f"{total:,}",
-        *[f"{100 * found.outcomes.count(outcome) / total:.2f} %" for outcome in ("PASS", "FAIL", "INCONCLUSIVE")],
+        *[f"{percent(found.outcomes.count(outcome) / total)} %" for outcome in ("PASS", "FAIL", "INCONCLUSIVE")],
     ]
 
 
@@ -135,11 +147,9 @@ def _counts(found: Found) -> str:
 
 def _durations(found: dict[tuple[str, str], Found], lived: dict[tuple[str, str], Found], live: Sequence[Live]) -> Table:
     rows = []
-    for name, condition in _keys():
-        simulated, alive = found.get((name, condition)), lived[name, condition]
-        if simulated is None and not alive.outcomes:
-            continue
-        runs = [run for run in live if (run.row, run.condition) == (name, condition)]
+    for key, row in _rows(found, lived):
+        simulated, alive = found.get(key), lived[key]
+        runs = [run for run in live if (run.row, run.condition) == key]
         whole = [
             _median_of(values, " s")
             for values in ([run.whole for run in runs], [run.started for run in runs], [run.waited for run in runs])
@@ -149,7 +159,7 @@ def _durations(found: dict[tuple[str, str], Found], lived: dict[tuple[str, str],
             for one in (simulated or Found(), alive)
             for cell in (_median_of(one.rounds, ""), _median_of(one.seconds, " s"))
         ]
-        rows.append([ROWS[name].title, condition, *both, *whole])
+        rows.append([row.title, key[1], *both, *whole])
     note = (
         "Medians. Sampling includes warming up 0.2 s a pair of processes. The time from asking to the verdict is that of live runs, with the start of "
         "the first worker processes and the waiting for free cores told apart."

@@ -1,6 +1,7 @@
 """Claims: what a gate asserts, and the one form in which all phrasings of a question are decided."""
 
 import dataclasses
+import math
 from typing import Any
 
 import msgspec
@@ -93,7 +94,7 @@ def as_claimed(verdict: Verdict, claim: Claim, turned: bool) -> Verdict:
     swapped, of_speed = verdict.subject != claim.subject, verdict.quantity == "speedup" and claim.family == "latency"
     if swapped != of_speed:  # the ratio that was decided is the inverse of the one that was claimed
         ends = {"estimate": verdict.estimate, "low": verdict.high, "high": verdict.low}
-        words |= {name: None if end is None else 1 / end for name, end in ends.items()}
+        words |= {name: None if end is None else 1 / end if end else math.inf for name, end in ends.items()}
     return msgspec.structs.replace(verdict, **words, limit=claim.limit, unit=claim.unit)
 
 

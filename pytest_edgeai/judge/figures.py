@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from pytest_edgeai.judge.finding import Finding
 from pytest_edgeai.records import Figure
-from pytest_edgeai.stats import order, proportions, sequential, spread
+from pytest_edgeai.stats import order, proportions, real_valued, sequential, spread
 
 CONFIDENCE = 0.95
 """Of the intervals, both sides together."""
@@ -60,9 +60,17 @@ def of_turns(differences: NDArray[np.float64]) -> Figure:
     return _figure(middle, math.exp(low), math.exp(high), "x", CONFIDENCE, len(differences), "rounds in turns")
 
 
-def of_scores(scores: NDArray[np.float64]) -> Figure:
-    """Mean score: exact binomial bounds for right/wrong scores, normal ones else."""
+def of_scores(scores: NDArray[np.float64], groups: NDArray[np.int64] | None = None) -> Figure:
+    """Mean score: exact binomial bounds for right/wrong scores, normal ones else; of groups where items belong together."""
     estimate = float(scores.mean())
+    if groups is not None:
+        sizes = np.bincount(groups, weights=np.ones(len(scores)))
+        totals, sizes = np.bincount(groups, weights=scores)[sizes > 0], sizes[sizes > 0]
+        low, high = (
+            real_valued.student_ratio_bounds(totals, sizes, (1 + CONFIDENCE) / 2) if len(sizes) > 1 else (None, None)
+        )
+        method = f"{len(sizes)} groups, delta method"
+        return _figure(estimate, low, high, "proportion", CONFIDENCE, len(scores), method)
     if np.isin(scores, (0.0, 1.0)).all():
         low, high = proportions.binomial_bounds(int(scores.sum()), len(scores), (1 + CONFIDENCE) / 2)
         return _figure(estimate, low, high, "proportion", CONFIDENCE, len(scores), "Clopper-Pearson")
@@ -70,6 +78,11 @@ def of_scores(scores: NDArray[np.float64]) -> Figure:
     return _figure(
         estimate, estimate - half, estimate + half, "proportion", CONFIDENCE, len(scores), "normal approximation"
     )
+
+
+def of_corpus(score: float, items: int) -> Figure:
+    """A score of all items together, which has no interval of its own."""
+    return _figure(score, None, None, "proportion", 0, items, "all items together")
 
 
 def of_finding(finding: Finding, unit: str) -> Figure | None:

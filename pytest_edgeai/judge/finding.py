@@ -4,6 +4,7 @@ Every comparison takes a claim "quantity >= limit" or "quantity <= limit" and re
 Samplers and clocks are given, so that all of it runs simulated.
 """
 
+import math
 import operator as operators
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from pytest_edgeai.records import Evidence, Outcome
+from pytest_edgeai.stats import order
+from pytest_edgeai.units import show
 
 TEST: dict[str, Callable[[float, float], bool]] = {
     ">=": operators.ge,
@@ -44,28 +47,73 @@ def exact(value: float, operator: str, limit: float) -> Finding:
     return Finding(outcome, value, value, value, 1.0, "exact")
 
 
+@dataclass(frozen=True, slots=True)
+class Spare:
+    """A share of each number that may or may not count."""
+
+    name: str
+    """What it is called: ``memory.inactive``."""
+    variant: Sequence[float]
+    baseline: Sequence[float] = ()
+
+
+def agreeing(error: float) -> int:
+    """How many samples must be on one side of a limit for it to be the median's side, but for this error rate: each is with probability 1/2."""
+    return order.needed_n(0.5, 1 - error)
+
+
 def extremes(
     variant: Sequence[float],
     operator: str,
     limit: float,
-    baseline: Sequence[float] | None = None,
+    baseline: Sequence[float] = (),
+    *,
+    spare: Spare | None = None,
     seconds: float = 0.0,
     samples: str = "processes",
+    unit: str = "ratio",
 ) -> Finding:
-    """One number a process (or a block): proven when all are on the same side of the limit; against a baseline, all pairs of them."""
+    """One number a process (or a block): proven when all are on one side of the limit; against a baseline, all pairs of them.
+
+    That holds for the median process (the median ratio of two of them) with an error of at most 2**-n a side, whatever the distribution.
+    Where a share may not count, the claim must hold with it and without it, on both sides alike. ``unit``: of the limit.
+    """
     over = baseline or [1.0]
     if min(over) <= 0:
         return Finding(
             Outcome.ERROR, None, notes=[f"the baseline's is 0 in one of its {samples}: a ratio to it means nothing"]
         )
-    low, high = min(variant) / max(over), max(variant) / min(over)
-    holds = TEST[operator]
-    sides = {holds(low, limit), holds(high, limit)}
-    outcome = Outcome.INCONCLUSIVE if len(sides) > 1 else Outcome.PASS if sides == {True} else Outcome.FAIL
-    notes = [] if outcome is not Outcome.INCONCLUSIVE else [f"{samples} lie on both sides of the limit"]
+    ranges = [_range(variant, over)]
+    if spare is not None:
+        ranges.append(_range(_less(variant, spare.variant), _less(over, spare.baseline)))
+    low, high = min(one[0] for one in ranges), max(one[1] for one in ranges)
+    outcome = outcome_of(low, high, operator, limit)
+    notes = []
+    if outcome is Outcome.INCONCLUSIVE:
+        told = [" to ".join(dict.fromkeys(show(end, unit) for end in one)) for one in ranges]
+        if spare is not None and Outcome.INCONCLUSIVE not in {outcome_of(*one, operator, limit) for one in ranges}:
+            notes.append(
+                f"it is {told[0]} with {spare.name} and {told[1]} without, on both sides of the limit: "
+                "it depends on whether that share counts, and more samples don't tell"
+            )
+        else:
+            notes.append(
+                f"{samples} lie on both sides of the limit, from {show(low, unit)} to {show(high, unit)}: "
+                "a limit outside of that range would be decided"
+            )
     spent = f"{len(variant)} {samples}" + (" of each" if baseline else "")
     estimate = float(np.median(variant) / np.median(over))
-    return Finding(outcome, estimate, low, high, None, f"extremes of {samples}", spent, seconds, len(variant), notes)
+    confidence, method = math.floor(1000 * (1 - 0.5 ** len(variant))) / 1000, f"extremes of {samples}"
+    return Finding(outcome, estimate, low, high, confidence, method, spent, seconds, len(variant), notes)
+
+
+def _range(variant: Sequence[float], over: Sequence[float]) -> tuple[float, float]:
+    low = min(variant) / max(over) if max(over) > 0 else 0.0
+    return low, max(variant) / min(over) if min(over) > 0 else math.inf
+
+
+def _less(values: Sequence[float], shares: Sequence[float]) -> list[float]:
+    return [max(0.0, value - share) for value, share in zip(values, shares, strict=True)] if shares else list(values)
 
 
 def outcome_of(low: float, high: float, operator: str, limit: float) -> Outcome:

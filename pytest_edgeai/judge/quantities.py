@@ -284,12 +284,12 @@ class Subject:
 
     @property
     def memory(self) -> Any:
-        """``.footprint`` (the model's own) and ``.peak`` (the process'), in bytes."""
+        """In bytes: ``.footprint`` (the model's own), ``.peak`` (the process'); ``.anonymous``, ``.mapped``, ``.inactive`` (kinds of pages)."""
         return _Group(self, "memory", self._decider)
 
     @property
     def energy(self) -> Any:
-        """``.per_call`` in joules and ``.power`` in watts, where the machine has sensors that can be read."""
+        """``.per_call`` in joules and ``.power`` in watts, and ``.idle_per_call``, ``.idle`` of them; where there are sensors that can be read."""
         return _Group(self, "energy", self._decider)
 
     @property

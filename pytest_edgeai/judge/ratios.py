@@ -63,26 +63,18 @@ class _Comparison:
         return self._pooled() or self._between_pairs()
 
     def _pooled(self) -> str | None:
-        """Cycles of one round a pair, until they prove something or won't."""
-        hopeful = False
+        """Cycles of one round a pair, until they prove something, or know as much about these processes as matters."""
         while True:
             for pair in range(self._sampler.pairs):
                 if not self._round(pair):
                     return None
             side = self._proven()
-            if side or self._sampler.seconds() >= self._rules.budget:
+            if side or self._sampler.seconds() >= self._rules.budget or self._enough():
                 return side
-            half_way = self._sampler.seconds() >= self._rules.budget / 2
-            if not hopeful and (half_way or min(map(len, self._believed)) >= ENOUGH_ROUNDS):
-                hopeful = self._promising()
-                if not hopeful:
-                    return None
 
-    def _promising(self) -> bool:
-        """Whether the rounds to come would decide within the budget, if they are like those so far."""
-        rounds = sum(map(len, self._rounds))
-        wanted = self._wanted()
-        return wanted is not None and wanted * self._sampler.seconds() / rounds <= self._rules.budget
+    def _enough(self) -> bool:
+        """Whether further pairs of processes tell more than further rounds of these."""
+        return min(map(len, self._believed)) >= ENOUGH_ROUNDS
 
     def _between_pairs(self) -> str | None:
         """Further pairs of processes, until a look at their medians proves something."""

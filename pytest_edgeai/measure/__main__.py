@@ -14,7 +14,7 @@ from pytest_edgeai.measure import isolation
 
 
 def _prepare_process(parent: int) -> None:
-    """Make the process die with its parent, leave no core file, and print native crashes' tracebacks."""
+    """Make the process die with its parent, leave no core file, fill no disk, and print native crashes' tracebacks."""
     faulthandler.enable()
     # Engines print to stdout; everything they say belongs to the log.
     os.dup2(2, 1)
@@ -24,6 +24,8 @@ def _prepare_process(parent: int) -> None:
     import resource
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    isolation.limit_files(".")
+    isolation.die_first()
     if sys.platform == "linux":
         pr_set_pdeathsig = 1
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)

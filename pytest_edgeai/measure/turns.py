@@ -124,7 +124,7 @@ class Turns:
         return self._quiet.wait()
 
     def seconds(self) -> float:
-        """Spent on sampling, warming up included; starting the workers is not."""
+        """Spent on rounds; starting the workers and warming them up is not."""
         return self._seconds
 
     def measurement(self, phase: str) -> Measurement:
@@ -166,7 +166,6 @@ class Turns:
             baseline, variant, _ = self._turn(pair, 1, 1)
             seen.append((baseline, variant))
         self._trending += still_trends(seen)
-        self._seconds += time.perf_counter() - begin
         return seen
 
     @staticmethod

@@ -4,6 +4,7 @@
 other until the connection closes.
 """
 
+import errno
 import gc
 import importlib
 import math
@@ -20,9 +21,9 @@ from numpy.typing import NDArray
 
 from pytest_edgeai import arrays, registry
 from pytest_edgeai.errors import EdgeError, ModelError, UnsupportedError
-from pytest_edgeai.measure import channel
+from pytest_edgeai.measure import channel, isolation
 from pytest_edgeai.measure.canary import Canary
-from pytest_edgeai.protocols import Arrays, Metric, ParallelRunner, Runner
+from pytest_edgeai.protocols import Arrays, Metric, ParallelRunner, Runner, Settling
 from pytest_edgeai.records import Recipe
 
 TASKS = {
@@ -36,6 +37,13 @@ TASKS = {
 
 FIRST_CALLS = 5
 """Calls after loading before the "process" metrics are read: lazily allocated buffers are there by then."""
+
+KNOWN = 4
+"""Items, of each size of a call, whose untimed answers timed ones are held against: so many calls more in a process' life."""
+APART = 0.01
+"""How far (see :func:`_apart`) a timed answer may lie from the untimed one: some ten times what bfloat16 rounds."""
+AGAIN = 5
+"""Untimed calls that show how far a runtime's answers lie apart by themselves, before a timed one is called wrong."""
 
 
 def list_devices(modules: list[str], framework: str) -> list[Any]:
@@ -53,6 +61,9 @@ class Bench:
         self._batch = 1
         self._runner: Runner | None = None
         self._canary: Canary | None = None
+        self._known: dict[int, dict[int, dict[str, NDArray[Any]]]] = {}
+        """Items a call -> the call's place -> its untimed answer."""
+        self._apart = APART
         self._stacked: dict[int, list[dict[str, NDArray[Any]]]] = {}
         self._runners: dict[int, Sequence[Callable[[Arrays], dict[str, NDArray[Any]]]]] = {}
 
@@ -71,14 +82,17 @@ class Bench:
         armed, unsupported = self._supported(metrics)
         gc.collect()
         gc.freeze()
-        for metric in armed:
+        for metric in sorted(armed, key=lambda metric: metric.per == "start"):  # those that time the start come last
             metric.arm()
         runner = framework.load(wanted, Path(folder), threads)
         outputs = runner(self._items[0])
-        readings = {metric.name: _numbers(metric, 1) for metric in armed if metric.per == "start"}
+        readings = _read(armed, "start", 1, unsupported)
+        for metric in armed:
+            if isinstance(metric, Settling):
+                metric.settle()
         for call in range(1, FIRST_CALLS):
             outputs = runner(self._items[call % len(self._items)])
-        readings |= {metric.name: _numbers(metric, FIRST_CALLS) for metric in armed if metric.per == "process"}
+        readings |= _read(armed, "process", FIRST_CALLS, unsupported)
         _demand_finite(outputs, "the first calls")
         self._runner = runner
         return {
@@ -96,7 +110,7 @@ class Bench:
         items = self._batches(batch)
         count = len(items)
         if requests > 1:
-            return {"seconds": self._at_once(items, first, calls, requests)}
+            return {"seconds": self._at_once(items, first, calls, requests, batch)}
         runner = self._loaded()
         chosen = [items[(first + call) % count] for call in range(calls)]
         outputs: Mapping[str, NDArray[Any]] = runner(items[(first - 1) % count])
@@ -104,7 +118,7 @@ class Bench:
         for item in chosen:
             outputs = runner(item)
         seconds = (time.perf_counter_ns() - begin) * 1e-9
-        _demand_finite(outputs, "a timed call")
+        self._demand_untimed_answer(outputs, first + calls - 1, batch)
         return {"seconds": seconds}
 
     def block(self, metric: str, first: int, seconds: float) -> dict[str, float]:
@@ -119,7 +133,7 @@ class Bench:
             outputs = runner(items[(first + calls) % count])
             calls += 1
         found = _numbers(sensor, calls)
-        _demand_finite(outputs, "a timed call")
+        self._demand_untimed_answer(outputs, first + calls - 1)
         return found
 
     def series(self, metric: str, first: int, calls: int, canaries: int) -> dict[str, Any]:
@@ -134,7 +148,8 @@ class Bench:
             outputs = runner(item)
             for part, value in _numbers(sensor, 1).items():
                 columns.setdefault(part, []).append(value)
-        _demand_finite(outputs, "a timed call")
+        if calls:
+            self._demand_untimed_answer(outputs, first + calls - 1)
         if self._canary is None:
             raise ModelError("Nothing is loaded.")
         return {"columns": columns, "canary": [self._canary.run() for _ in range(canaries)]}
@@ -173,7 +188,9 @@ class Bench:
             self._stacked[size] = [arrays.stack(_from(self._items, first, size)) for first in range(len(self._items))]
         return self._stacked[size]
 
-    def _at_once(self, items: list[dict[str, NDArray[Any]]], first: int, calls: int, requests: int) -> float:
+    def _at_once(
+        self, items: list[dict[str, NDArray[Any]]], first: int, calls: int, requests: int, batch: int
+    ) -> float:
         """Seconds from the moment that all threads are ready until the last one has made its calls.
 
         The threads themselves look at the clock: one that waits for them may be woken long after they went on.
@@ -181,6 +198,7 @@ class Bench:
         runners = self._parallel(requests)
         begins: list[int] = []
         ends: list[int] = []
+        answers: dict[int, dict[str, NDArray[Any]]] = {}
         ready = threading.Barrier(requests, action=lambda: begins.append(time.perf_counter_ns()))
         failures: list[Exception] = []
 
@@ -192,7 +210,7 @@ class Bench:
                 for call in range(calls):
                     outputs = runner(items[(first + number + call * requests) % len(items)])
                 ends.append(time.perf_counter_ns())
-                _demand_finite(outputs, "a timed call")
+                answers[first + number + (calls - 1) * requests] = outputs
             except Exception as error:  # noqa: BLE001 - told by the thread that answers
                 failures.append(error)
                 ready.abort()
@@ -205,6 +223,8 @@ class Bench:
         failures.sort(key=lambda error: isinstance(error, threading.BrokenBarrierError))
         if failures:
             raise failures[0]
+        for place, answer in answers.items():
+            self._demand_untimed_answer(answer, place, batch)
         return (max(ends) - begins[0]) * 1e-9
 
     def _parallel(self, requests: int) -> Sequence[Callable[[Arrays], dict[str, NDArray[Any]]]]:
@@ -227,6 +247,33 @@ class Bench:
                 armed.append(metric)
         return armed, unsupported
 
+    def _demand_untimed_answer(self, outputs: Mapping[str, NDArray[Any]], place: int, batch: int = 1) -> None:
+        """What was timed must be what is scored: the last timed answer is the one that the same call gives untimed. Raises ModelError.
+
+        An engine that isn't done when its call returns, or that shares a buffer between calls, has the answer of another item, or none.
+        """
+        _demand_finite(outputs, "a timed call")
+        items, known = self._batches(batch), self._known.setdefault(batch, {})
+        place %= len(items)
+        if place not in known:
+            if len(known) == KNOWN:
+                return
+            known[place] = self._untimed(items[place])
+        name, distance = _apart(outputs, known[place])
+        if distance <= self._apart:
+            return
+        for _ in range(AGAIN):
+            self._apart = max(self._apart, 2 * _apart(self._untimed(items[place]), known[place])[1])
+        if distance > self._apart:
+            raise ModelError(
+                f"output '{name}' of a timed call differs from that of the same call untimed ({_by(distance)}): what is timed is not what is scored. "
+                "Does the runner return before the engine is done?"
+            )
+
+    def _untimed(self, item: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """A copy: an engine may write its next answer into the same memory."""
+        return {name: np.array(array) for name, array in self._loaded()(item).items()}
+
     def _loaded(self) -> Runner:
         if self._runner is None:
             raise ModelError("Nothing is loaded.")
@@ -235,6 +282,8 @@ class Bench:
 
 def run_task(task: str, arguments: dict[str, Any]) -> Any:
     """The answer of a one-shot task, as plain data."""
+    if folder := arguments.get("folder"):
+        isolation.limit_files(str(Path(folder).parent))
     module, _, function = TASKS[task].partition(":")
     return msgspec.to_builtins(getattr(importlib.import_module(module), function)(**arguments))
 
@@ -262,16 +311,37 @@ def serve(handle: str, networked: str | None) -> None:
         except EdgeError as error:
             answer = {"refused": type(error).__name__, "text": str(error)}
         except Exception as error:  # noqa: BLE001 - an engine's own exception ends the request, not the worker
-            answer = {"refused": "", "text": f"{type(error).__name__}: {error}"}
+            answer = {"refused": "", "text": _told(error)}
         try:
             channel.send(connection, answer)
         except TypeError as error:  # a plugin's own type, numpy's numbers included; nothing was sent
             channel.send(connection, {"refused": "", "text": f"the answer can't be sent: {error}"})
 
 
+def _told(error: Exception) -> str:
+    """An engine's exception in one sentence."""
+    if isinstance(error, MemoryError):
+        return f"it asked for more memory than the system gives ({str(error) or 'MemoryError'})"
+    if isinstance(error, OSError) and error.errno == errno.EFBIG:
+        return f"a file that it wrote was about to fill the disk ({error})"
+    return f"{type(error).__name__}: {error}"
+
+
 def _from(items: list[dict[str, NDArray[Any]]], first: int, count: int) -> list[dict[str, NDArray[Any]]]:
     """``count`` items from the one at ``first`` on; after the last one comes the first again."""
     return [items[(first + place) % len(items)] for place in range(count)]
+
+
+def _read(armed: Sequence[Metric], per: str, calls: int, unsupported: dict[str, str]) -> dict[str, dict[str, float]]:
+    """What the sensors of this kind read, by name; ``unsupported`` learns why one can't tell after all."""
+    readings = {}
+    for metric in armed:
+        if metric.per == per:
+            try:
+                readings[metric.name] = _numbers(metric, calls)
+            except UnsupportedError as error:
+                unsupported[metric.name] = str(error)
+    return readings
 
 
 def _numbers(metric: Metric, calls: int) -> dict[str, float]:
@@ -284,6 +354,32 @@ def _numbers(metric: Metric, calls: int) -> dict[str, float]:
         if isinstance(value, str | bytes) or not math.isfinite(float(value)):
             raise EdgeError(f"the metric {metric.name} read {value!r} for {part}, which is no finite number")
     return {part: float(value) for part, value in read.items()}
+
+
+def _apart(one: Mapping[str, NDArray[Any]], other: Mapping[str, NDArray[Any]]) -> tuple[str, float]:
+    """The output in which two answers differ most, and by how much.
+
+    Real numbers: the length of the difference over that of ``other``. Whole numbers: the share that is unequal. Infinite for arrays of another
+    shape.
+    """
+    distances = dict.fromkeys(one.keys() ^ other.keys(), math.inf)
+    for name in one.keys() & other.keys():
+        mine, others = np.asarray(one[name]), other[name]
+        if mine.shape != others.shape:
+            distances[name] = math.inf
+        elif mine.dtype.kind in "fc":
+            wide = np.result_type(mine, np.float64)
+            length = float(np.linalg.norm(others.astype(wide).ravel()))
+            gap = float(np.linalg.norm((mine.astype(wide) - others).ravel()))
+            distances[name] = gap / length if length else math.inf if gap else 0.0
+        else:
+            distances[name] = float(np.mean(mine != others)) if mine.size else 0.0
+    name = max(sorted(distances), key=lambda one: distances[one], default="")
+    return name, distances.get(name, 0.0)
+
+
+def _by(distance: float) -> str:
+    return "another shape or nothing in common" if math.isinf(distance) else f"by {100 * distance:.0f} %"
 
 
 def _demand_finite(outputs: Mapping[str, NDArray[Any]], when: str) -> None:

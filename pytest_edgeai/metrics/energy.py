@@ -16,23 +16,28 @@ _SOC: Final = (
     ("cpu_total_mj", "dram_mj", "gpu_mj", "gpu_sram_mj", "ane_mj"),
 )
 """The parts of a system on a chip that make up its whole, by Zeus' names; the first ones that can be read are taken."""
+IDLE_SECONDS = 3.0
+"""Of doing nothing, before each block."""
 
 
 class Energy:
     """What all sensors counted that Zeus can read: CPU packages and their memory by RAPL, GPUs by their drivers, systems on a chip by theirs.
 
     ``per_call`` is joules over the number of calls, ``power`` joules over seconds. The counters are of whole devices, so everything else
-    that runs on them counts too; nothing is subtracted. They are updated some thousand times a second, so they are read around seconds of
-    calls. An estimate from a CPU's nominal power is never taken for a reading, and neither is what a GPU used beside a CPU that can't be
-    read. Needs the extra ``energy`` (https://ml.energy/zeus). Was run on no machine with sensors yet.
+    that runs on them counts too. ``idle`` is the power just before, while no call is made, and ``idle_per_call`` what that comes to in the time
+    of a call: a claim must hold with that share and without it. They are updated ten to a thousand times a second, so they are read around
+    seconds of calls. An estimate from a CPU's nominal power is never taken for a reading, and neither is what a GPU used beside a CPU that
+    can't be read. Needs the extra ``energy`` (https://ml.energy/zeus). Was run on no machine with sensors yet.
     """
 
     name = "energy"
-    units: Mapping[str, str] = {"per_call": "J", "power": "W"}
+    units: Mapping[str, str] = {"per_call": "J", "power": "W", "idle_per_call": "J", "idle": "W"}
     per = "block"
+    spare: Mapping[str, str] = {"per_call": "idle_per_call", "power": "idle"}
 
     def __init__(self) -> None:
         self._begin = 0.0
+        self._idle = 0.0
 
     def unsupported(self) -> str | None:
         """There must be a sensor of the CPU or of the whole chip that this user may read."""
@@ -40,17 +45,30 @@ class Energy:
         return monitor if isinstance(monitor, str) else None
 
     def arm(self) -> None:
-        """Note the counters."""
+        """Do nothing for a while and note its power, then note the counters."""
+        self._note()
+        time.sleep(IDLE_SECONDS)
+        joules, seconds = self._since()
+        self._idle = joules / seconds
+        self._note()
+
+    def read(self, calls: int) -> Mapping[str, float]:
+        """Joules of a call and watts since :meth:`arm`. Raises EdgeError where the counters stood still."""
+        joules, seconds = self._since()
+        if joules <= 0:
+            raise EdgeError(f"the energy sensors counted nothing in {seconds:.2g} s of work, so they can't be believed")
+        power = joules / seconds
+        idle = min(self._idle, power)
+        return {"per_call": joules / calls, "power": power, "idle_per_call": idle * seconds / calls, "idle": idle}
+
+    def _note(self) -> None:
         _monitor().begin_window("calls", sync_execution=False)
         self._begin = time.perf_counter()
 
-    def read(self, calls: int) -> Mapping[str, float]:
-        """``per_call`` in joules and ``power`` in watts since :meth:`arm`. Raises EdgeError where the counters stood still."""
+    def _since(self) -> tuple[float, float]:
+        """Joules and seconds since the last note."""
         seconds = time.perf_counter() - self._begin
-        joules = sum(_joules(_monitor().end_window("calls", sync_execution=False)).values())
-        if joules <= 0:
-            raise EdgeError(f"the energy sensors counted nothing in {seconds:.2g} s of work, so they can't be believed")
-        return {"per_call": joules / calls, "power": joules / seconds}
+        return sum(_joules(_monitor().end_window("calls", sync_execution=False)).values()), seconds
 
 
 @functools.cache

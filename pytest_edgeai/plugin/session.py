@@ -83,9 +83,8 @@ class EdgeSession:
         if marker is not None:
             return self._declared(f"The marker of {node.nodeid}", node.path.parent, *marker.args, **marker.kwargs)
         if settings.model:
-            return Declaration(
-                Path(settings.model), Path(settings.dataset) if settings.dataset else None, settings.score
-            )
+            dataset = Path(settings.dataset) if settings.dataset else None
+            return Declaration(Path(settings.model), dataset, settings.score, settings.population)
         if name is not None:
             return self.models[name]
         return next(iter(self.models.values())) if len(self.models) == 1 else None
@@ -143,11 +142,11 @@ class EdgeSession:
 
     def _declared(self, where: str, folder: Path, *given: Any, **named: Any) -> "Declaration":
         """``given`` and ``named``: the arguments of an ``edge_model`` marker. Raises UsageError."""
-        from pytest_edgeai.errors import UsageError
+        from pytest_edgeai.errors import UsageError, unknown
         from pytest_edgeai.pipeline import Declaration
 
         try:
-            path, dataset, score = _edge_model(*given, **named)
+            path, dataset, score, population = _edge_model(*given, **named)
         except TypeError as error:
             raise UsageError(f"{where}: {str(error).removeprefix('_')}.") from None
         settings, option = self.settings, self.config.getoption
@@ -156,12 +155,17 @@ class EdgeSession:
             model = Path(settings.model)
         if option("edge_dataset") and settings.dataset:
             items = Path(settings.dataset)
-        return Declaration(model, items, option("edge_score") or score or settings.score)
+        population = option("edge_population") or population or settings.population
+        if population not in ("unseen", "dataset"):
+            raise UsageError(f"{where}: {unknown('population', population, ('unseen', 'dataset'))}")
+        return Declaration(model, items, option("edge_score") or score or settings.score, population)
 
 
-def _edge_model(path: str, dataset: str | None = None, score: Any = None) -> tuple[str, str | None, Any]:
+def _edge_model(
+    path: str, dataset: str | None = None, score: Any = None, population: str | None = None
+) -> tuple[str, str | None, Any, str | None]:
     """The marker's signature."""
-    return path, dataset, score
+    return path, dataset, score, population
 
 
 class _Listening:

@@ -18,6 +18,9 @@ Sources:
 
     R. L. Berger and K. Sidik, "Exact unconditional tests for a 2 x 2 matched-pairs design", Statistical
     Methods in Medical Research 12 (2003): p-values maximised over the nuisance parameter.
+
+    R. L. Berger and D. D. Boos, "P values maximized over a confidence set for the nuisance parameter", JASA 89
+    (1994).
 """
 
 from __future__ import annotations
@@ -39,8 +42,10 @@ __all__ = [
     "ratio_bounds",
 ]
 
-NUISANCE_POINTS = 200
+NUISANCE_POINTS = 40
 """Values of the nuisance parameter over which `exact_p_values` maximises."""
+BEYOND = 1e-6
+"""Probability that the nuisance parameter lies outside the interval in which it is looked for; added to the p-value."""
 
 
 def non_inferiority_z(n11: int, n10: int, n01: int, n00: int, rho: float) -> float:
@@ -77,14 +82,15 @@ def exact_p_values(n11: int, n10: int, n01: int, n00: int, rho: float) -> tuple[
 
     A small one refutes its sentence: the first speaks for a pass, the second for a failure. Tables are
     ordered by the score statistic, and the probability of one as extreme as the observed is maximised over
-    the nuisance parameter (P(only V is right), on a grid) along V / B = rho. So the error rate holds at every
-    sample size, at the price of some power with few items: for rho = 0.95 at 95 % a variant without flips
-    passes from 59 items on, where the score statistic alone says 52.
+    the nuisance parameter (P(only V is right), on a grid over its 1 - 1e-6 confidence interval) along V / B = rho.
+    So the error rate holds at every sample size, at the price of some power with few items: for rho = 0.95 at
+    95 % a variant without flips passes from 59 items on, where the score statistic alone says 52.
 
     Raises:
         ValueError: As `non_inferiority_z`.
 
-    Source: Berger & Sidik (2003) for the method; Nam & Blackwelder (2002) for the statistic.
+    Source: Berger & Sidik (2003) for the method, Berger & Boos (1994) for the interval; Nam & Blackwelder (2002)
+    for the statistic.
     """
     _check_table(n11, n10, n01, n00)
     _check_rho(rho)
@@ -114,18 +120,17 @@ def ratio_bounds(n11: int, n10: int, n01: int, n00: int, confidence: float) -> t
 
     def boundary(limit: float) -> float:
         """Where the statistic, which falls as rho grows, falls below *limit*."""
+        from scipy.optimize import brentq
+
+        def above(rho: float) -> float:
+            return float(_score(n11, n10, n01, rho)) - limit
+
         low = high = max(estimate, 1 / (n11 + n01))
-        while low > 0 and _score(n11, n10, n01, low) < limit:
+        while low > 0 and above(low) < 0:
             low /= 2
-        while _score(n11, n10, n01, high) >= limit:
+        while above(high) >= 0:
             high *= 2
-        while high - low > 1e-13 * high:
-            middle = (low + high) / 2
-            if _score(n11, n10, n01, middle) >= limit:
-                low = middle
-            else:
-                high = middle
-        return low
+        return float(brentq(above, low, high, xtol=1e-15, rtol=1e-13)) if low > 0 else 0.0
 
     lower = boundary(quantile) if estimate > 0 else 0.0
     return min(lower, estimate), max(boundary(-quantile), estimate)
@@ -248,26 +253,25 @@ def _upper_tail(n11: int, n10: int, n01: int, rho: float) -> float:
 
     m = n11 + n10 + n01
     observed = float(_score(n11, n10, n01, rho))
-    gains = np.arange(m + 1)
-    fewest, most = np.full(m + 1, -1), m - gains
+    ends = np.clip(binomial_bounds(n10, m, 1 - BEYOND / 2), max(0.0, 1 - 1 / rho), rho / (1 + rho))
+    # Evenly in the square root, on which the number of gains has everywhere the same deviation.
+    gain = np.linspace(math.sqrt(ends[0]), math.sqrt(ends[1]), NUISANCE_POINTS)[:, np.newaxis] ** 2
+    loss = np.maximum(0.0, 1 - rho + rho * gain)
+
+    reach = 8 * np.sqrt(m * ends * (1 - ends)) + 20
+    gains = np.arange(max(0, math.floor(m * ends[0] - reach[0])), min(m, math.ceil(m * ends[1] + reach[1])) + 1)
+    fewest, most = np.full(len(gains), -1), m - gains
     while (fewest < most).any():
         middle = (fewest + most + 1) // 2
         losses = np.maximum(middle, 0)
         extreme = (_score(m - gains - losses, gains, losses, rho) >= observed - 1e-9) & (middle >= 0)
         fewest, most = np.where(extreme, middle, fewest), np.where(extreme, most, middle - 1)
-    losses_allowed = fewest
-    ways = gammaln(m + 1) - gammaln(gains + 1) - gammaln(m - gains + 1)
+    some = fewest >= 0
+    gains, losses = gains[some], fewest[some]
 
-    least, largest = max(0.0, 1 - 1 / rho), rho / (1 + rho)
-    worst = 0.0
-    for step in np.linspace(0, 1, NUISANCE_POINTS):
-        # Squared: the probability changes fastest where gains are rare.
-        gain = least + (largest - least) * step**2
-        loss = max(0.0, 1 - rho + rho * gain)
-        reach = 9 * math.sqrt(m * gain * (1 - gain)) + 20
-        near = slice(max(0, math.floor(m * gain - reach)), math.ceil(m * gain + reach) + 1)
-        chance = np.exp(ways[near] + xlogy(gains[near], gain) + xlog1py(m - gains[near], -gain))
-        allowed = losses_allowed[near]
-        within = bdtr(np.maximum(allowed, 0), m - gains[near], min(1.0, loss / (1 - gain)))
-        worst = max(worst, float(np.sum(chance * np.where(allowed >= 0, within, 0.0))))
-    return min(1.0, worst)
+    ways = gammaln(m + 1) - gammaln(gains + 1) - gammaln(m - gains + 1)
+    chance = np.exp(ways + xlogy(gains, gain) + xlog1py(m - gains, -gain))
+    near = chance > 1e-12  # the distribution function is what costs time
+    allowed, left = np.broadcast_to(losses, near.shape)[near], np.broadcast_to(m - gains, near.shape)[near]
+    chance[near] *= bdtr(allowed, left, np.broadcast_to(np.minimum(1.0, loss / (1 - gain)), near.shape)[near])
+    return min(1.0, float(np.sum(chance, axis=1, where=near).max()) + BEYOND)

@@ -17,7 +17,7 @@ from tests.docs import pages
 def detector(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a model that is large enough for int8 to shrink its file, and with its items."""
     folder = tmp_path_factory.mktemp("detector")
-    model = models.convolutional(folder / "detector.onnx", channels=48)
+    model = models.convolutional(folder / "detector.onnx", channels=48, seed=32)
     models.items(folder / "eval.npz", model, count=1600)
     return folder
 

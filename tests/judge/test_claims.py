@@ -1,5 +1,8 @@
 """Claims: every phrasing of a question is one claim, and its verdict is told in the words that were used."""
 
+import math
+
+import msgspec
 import pytest
 
 from pytest_edgeai.judge.claims import Claim, as_claimed, canonical
@@ -53,6 +56,15 @@ def test_all_phrasings_of_a_question_about_speed_are_one_claim_told_in_its_own_w
     assert turned == (words in ("speedup < 2", "latency > half"))
     assert (told.subject, told.operator, told.limit) == (made.subject, made.operator, made.limit)
     assert (told.low, told.estimate, told.high) == (ratio / 2, ratio, ratio * 2)
+
+
+def test_a_speed_up_that_has_no_lower_bound_yet_is_a_latency_without_an_upper_one():
+    made, _ = PHRASINGS["latency <= half"]
+    unbounded = msgspec.structs.replace(verdict(FAST, Outcome.INCONCLUSIVE, 4.0), low=0.0, high=math.inf)
+
+    told = as_claimed(unbounded, made, False)
+
+    assert (told.low, told.estimate, told.high) == (0.0, 0.25, math.inf)
 
 
 @pytest.mark.parametrize("quantity", ["latency.p50", "throughput"])

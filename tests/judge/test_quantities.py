@@ -366,7 +366,7 @@ def test_a_group_of_quantities_is_not_one_of_them(nonsense, words, variant, deci
     ("group", "known"),
     [
         ("latency", "latency.p50, latency.p90, latency.p95, latency.p99, latency.jitter"),
-        ("memory", "memory.footprint, memory.peak"),
+        ("memory", "memory.footprint, memory.peak, memory.anonymous, memory.mapped, memory.inactive"),
     ],
 )
 def test_an_unknown_quantity_of_a_group_is_told_with_those_that_there_are(group, known, variant):

@@ -209,23 +209,20 @@ def test_a_decided_comparison_stops_at_once_and_spends_no_more_of_the_budget():
     assert finding.seconds == sampler.seconds() < QUICK.budget / 10
 
 
-@pytest.mark.parametrize("pairs", [1, 3])
+@pytest.mark.parametrize("pairs", [1, 3, 5])
 def test_the_budget_is_kept_within_one_cycle_of_rounds(pairs):
-    # Half-way it looks as if the rest would decide.
-    sampler = Told(*[0.1, 0.1, 0.1, 0.1, -0.1] * 4, 0.1, 0.1, *[-0.1] * 1000, pairs=pairs, round_seconds=0.25)
+    sampler = Told(0.0, pairs=pairs, round_seconds=0.25)
 
     speedup(sampler, ">=", 1.0, Rules(budget=10.1, pairs=pairs, looks=()))
 
     assert 10.1 <= sampler.seconds() < 10.1 + 0.25 * pairs
 
 
-@pytest.mark.parametrize("pairs", [1, 3, 5])
-def test_half_of_the_budget_is_spent_on_what_rounds_will_not_decide(pairs):
-    sampler = Told(0.0, pairs=pairs, round_seconds=0.25)
+def test_no_more_rounds_are_taken_of_three_pairs_than_tell_something():
+    finding = speedup(Told(0.0, round_seconds=1e-3), ">=", 1.0, ROUNDS_ALONE)
 
-    speedup(sampler, ">=", 1.0, Rules(budget=10.1, pairs=pairs, looks=()))
-
-    assert 5.05 <= sampler.seconds() < 5.05 + 0.25 * pairs
+    assert finding.samples == 3 * ratios.ENOUGH_ROUNDS
+    assert finding.seconds < 2
 
 
 def test_further_pairs_extend_the_budget_once():
@@ -254,7 +251,7 @@ def test_each_pair_of_processes_gives_the_same_number_of_rounds():
             asked.append(pair)
             return super().round(pair)
 
-    speedup(Noting(0.5, -0.5, pairs=3), ">=", 1.0, dataclasses.replace(QUICK, budget=0.6))
+    speedup(Noting(0.5, -0.5, pairs=3), ">=", 1.0, dataclasses.replace(QUICK, budget=0.3))
 
     assert asked == [0, 1, 2] * 10 + [3] * 10 + [4] * 10
 
@@ -275,7 +272,7 @@ def test_rounds_exactly_at_the_limit_count_for_neither_side():
 
 
 def test_rounds_within_the_guard_prove_nothing_and_the_note_says_so():
-    finding = speedup(Told(0.010), ">=", 1.0, dataclasses.replace(QUICK, budget=2.0, looks=()))
+    finding = speedup(Told(0.010), ">=", 1.0, dataclasses.replace(QUICK, budget=1.0, looks=()))
 
     assert finding.outcome is INCONCLUSIVE
     assert finding.notes == ["not decided within 1.02 s of sampling: the truth may lie within 1.5 % of the limit"]
@@ -301,12 +298,12 @@ def test_a_spent_budget_names_the_rounds_that_would_decide_and_they_do(rounds_to
     finding = speedup(Told(*pattern), ">=", 1.0, dataclasses.replace(QUICK, budget=0.3, looks=()))
 
     assert finding.outcome is INCONCLUSIVE
-    assert finding.notes[0].startswith("not decided within 0.15 s of sampling; about ")
+    assert finding.notes[0].startswith("not decided within 0.3 s of sampling; about ")
     rounds = int(finding.notes[0].partition("about ")[2].split()[0])
     seconds = int(finding.notes[0].partition("--edge-budget=")[2].partition(")")[0])
     more = speedup(Told(*pattern), ">=", 1.0, dataclasses.replace(QUICK, budget=seconds, looks=()))
     assert more.outcome is (PASS if sign == 1 else FAIL)
-    assert more.samples == pytest.approx(rounds, rel=0.2)
+    assert more.samples == pytest.approx(rounds, rel=0.3)
 
 
 @pytest.mark.parametrize("true", [1.0, 1.95, 2.0, 2.2])
@@ -392,7 +389,7 @@ def test_strict_starts_more_pairs_than_quick():
 
 def test_a_later_run_goes_on_where_an_earlier_one_stopped():
     rounds_told = (0.1, 0.1, -0.1, 0.1)
-    short = dataclasses.replace(QUICK, budget=0.3)
+    short = dataclasses.replace(QUICK, budget=0.15)
 
     first = speedup(Told(*rounds_told), ">=", 1.0, dataclasses.replace(short, looks=()))
     later = [first]
@@ -417,7 +414,7 @@ def test_the_reported_interval_is_the_sequential_one_widened_by_the_guard():
     differences = np.random.default_rng(3).normal(0.0, 0.05, 60)
 
     finding = speedup(
-        Told(*differences, round_seconds=0.01), ">=", 1.0, dataclasses.replace(QUICK, budget=1.2, looks=())
+        Told(*differences, round_seconds=0.01), ">=", 1.0, dataclasses.replace(QUICK, budget=0.6, looks=())
     )
 
     low, high = sequential.sign_bounds(differences, 0.99)

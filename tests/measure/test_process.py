@@ -3,10 +3,12 @@
 import json
 import os
 import random
+import shutil
 import signal
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -304,6 +306,43 @@ def test_a_worker_that_was_closed_says_so() -> None:
 
     with pytest.raises(WorkerError, match="it was closed before"):
         worker.ask("open", phase="start", timeout=60, modules=[])
+
+
+# What it may take ------------------------------------------------------------------------------------------------------------
+
+needs_limits = pytest.mark.skipif(sys.platform != "linux", reason="the limits are read and set as Linux does")
+
+
+@needs_limits
+def test_a_worker_leaves_no_core_file_takes_less_than_the_disk_and_is_what_the_system_kills_first(ask: Ask) -> None:
+    asked = "import resource as r; answer = json.dumps([r.getrlimit(r.RLIMIT_CORE), r.getrlimit(r.RLIMIT_FSIZE)[0],"
+    core, file, oom = json.loads(ask(f"{asked} open('/proc/self/oom_score_adj').read()])"))
+
+    free = shutil.disk_usage(tempfile.gettempdir()).free
+    assert core == [0, 0]
+    assert 0 < file == pytest.approx(0.9 * free, rel=0.05)
+    assert int(oom) == 1000
+
+
+@needs_limits
+def test_an_endless_file_ends_as_an_error_that_says_so(ask: Ask) -> None:
+    # It begins as a hole, so that its end comes at once and the disk stays as it is.
+    start = (
+        "import resource; file = open('endless', 'wb'); file.seek(resource.getrlimit(resource.RLIMIT_FSIZE)[0] - 10**6)"
+    )
+
+    with pytest.raises(WorkerError, match=r"a file that it wrote was about to fill the disk .*File too large"):
+        ask(f"{start}; [file.write(bytes(10**5)) for _ in range(100)]")
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["bytes(2**62)", "import numpy; numpy.empty(2**62, 'u1')", "import mmap; mmap.mmap(-1, 2**62)"],
+    ids=["Python", "numpy", "mapping"],
+)
+def test_more_memory_than_there_is_ends_as_an_error_at_once(ask: Ask, body: str) -> None:
+    with pytest.raises(WorkerError, match=r"it asked for more memory than the system gives|Cannot allocate memory"):
+        ask(body)
 
 
 # That none is left -----------------------------------------------------------------------------------------------------------

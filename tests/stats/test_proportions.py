@@ -119,7 +119,7 @@ def test_without_flips_the_statistic_grows_with_the_right_items_only() -> None:
 
 def test_a_variant_that_answers_nothing_right_has_a_finite_and_negative_statistic() -> None:
     assert non_inferiority_z(0, 0, 50, 50, 0.95) == pytest.approx(-math.sqrt(0.95 * 50))
-    assert exact_p_values(0, 0, 50, 50, 0.95)[1] < 1e-10
+    assert exact_p_values(0, 0, 50, 50, 0.95)[1] < 2e-6
 
 
 @pytest.mark.parametrize("call", [non_inferiority_z, exact_p_values])
@@ -161,7 +161,7 @@ def test_a_perfect_baseline_without_gains_shows_the_limit_of_the_score_test_and_
     assert non_inferiority_z(52, 0, 0, 0, 0.95) >= Z95
     assert 0.95**52 > 0.065
 
-    assert exact_p_values(52, 0, 0, 0, 0.95)[0] == pytest.approx(0.95**52)
+    assert exact_p_values(52, 0, 0, 0, 0.95)[0] == pytest.approx(0.95**52, abs=2e-6)
     assert exact_p_values(58, 0, 0, 0, 0.95)[0] > 0.05 >= exact_p_values(59, 0, 0, 0, 0.95)[0]
 
 

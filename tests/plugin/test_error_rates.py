@@ -1,0 +1,59 @@
+"""Error rates across gates and across runs: gates share one, and a rerun may go on instead of drawing anew."""
+
+import re
+
+from pytest_edgeai.records import Outcome
+
+PLAIN = "--edge-recipe=fake-fp32-plain"  # the baseline's own code
+
+
+def rounds(verdict) -> int:
+    return int(re.search(r"(\d+) rounds", verdict.spent)[1])
+
+
+def test_the_more_gates_a_run_has_the_surer_a_failure_must_be(edge, results):
+    gate = "def test_gate(edge_variant{}):\n    assert edge_variant.speedup >= 1000\n"
+    edge.write(gate.format(""), fake=True)
+    edge.run(PLAIN).assert_outcomes(failed=1)
+    [alone] = [one.verdict for one in results().gates]
+
+    edge.write("@pytest.mark.parametrize('number', range(40))\n" + gate.format(", number"), fake=True)
+    edge.run(PLAIN).assert_outcomes(failed=40)
+
+    among = results().gates[0].verdict
+    assert alone.outcome is among.outcome is Outcome.FAIL
+    assert (rounds(alone), rounds(among)) == (12, 18)
+
+
+def test_later_claims_of_a_test_must_be_surer_to_fail(edge, results):
+    edge.write(
+        "def test_gate(edge_variant):\n    edge_variant.speedup >= 1000\n    edge_variant.speedup >= 1001\n", fake=True
+    )
+
+    edge.run(PLAIN)
+
+    assert [rounds(gate.verdict) for gate in results().gates] == [12, 15]
+
+
+def test_a_rerun_goes_on_where_the_last_run_stopped_and_what_it_proved_stays_proven(edge, results):
+    # Two variants of one engine and precision: neighbours on the cores make no round doubtful.
+    edge.write(
+        "def test_gate(edge_variants):\n    one, other = edge_variants\n    assert one.latency.p50 / other.latency.p50 <= 0.001\n",
+        fake=True,
+    )
+
+    def verdict(*arguments: str):
+        edge.run("--edge-recipe=fake-fp32-plain fake-fp32-twice", *arguments)
+        [gate] = results().gates
+        return gate.verdict
+
+    stopped = verdict("--edge-budget=0")
+    went_on = verdict("--edge-continue")
+    proven = verdict("--edge-continue")
+    anew = verdict()
+
+    assert (stopped.outcome, rounds(stopped)) == (Outcome.INCONCLUSIVE, 3)
+    assert (went_on.outcome, rounds(went_on)) == (Outcome.FAIL, 9)
+    assert (proven.outcome, proven.estimate) == (Outcome.FAIL, went_on.estimate)
+    assert "an earlier run proved it" in proven.notes[-1]
+    assert rounds(anew) == 12
