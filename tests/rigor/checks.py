@@ -35,7 +35,9 @@ def promised(alpha: float, runs: int) -> float:
     return next(k for k in range(runs) if bdtr(k, runs, alpha) > 0.999) / runs
 
 
-def replayed(deck: Deck, limit: float, rules: Rules, runs: int, *, faster: float = 1.0, mirrored: bool = True) -> list[Finding]:
+def replayed(
+    deck: Deck, limit: float, rules: Rules, runs: int, *, faster: float = 1.0, mirrored: bool = True
+) -> list[Finding]:
     """What so many comparisons with the rounds of a stream come to, each with processes of other layouts."""
     coin = random.Random(0)
     samplers = (
@@ -59,7 +61,13 @@ def runs_with_a_fail(deck: Deck, limit: float, gates: int, shared_by: int, runs:
 
 
 def in_turns(
-    workers: Workers, speedup: float, limit: float, weather: Weather, runs: int, rules: Rules = QUICK, call: float = 0.010
+    workers: Workers,
+    speedup: float,
+    limit: float,
+    weather: Weather,
+    runs: int,
+    rules: Rules = QUICK,
+    call: float = 0.010,
 ) -> list[Finding]:
     """What comparisons by the true Turns come to, beside workers that a simulated machine stands in for."""
     found = []
@@ -129,4 +137,3 @@ def accuracy_passes(flips: Flips, items: int, runs: int) -> float:
         return scores.accuracy_ratio(variant, reference, ">=", 0.95, QUICK).outcome is Outcome.PASS
 
     return sum(passes(*table) for table in flips.counts(items, runs)) / runs
-
