@@ -60,14 +60,14 @@ class Evaluation:
     def find(self, claim: Claim, rules: Rules) -> Finding:
         """What a claim on accuracy comes to. Raises EdgeError."""
         if self._exactly:
-            return self._find_exactly(claim)
+            return self._find_exactly(claim, rules)
         part = CONFIRMATION if claim.fresh else EVALUATION
         items, groups = len(self._indexes(part)), self._groups(part)
         # A share of right answers can't be more than 1, nor agreement more than the reference's with itself.
         bounded = self._rule.guesses > 0 and not (claim.other and self._rule.labelled)
         units = items if groups is None else len(np.unique(groups))
-        what, at_most = "items" if groups is None else "groups", 1 if bounded else np.inf
-        refused = scores.too_few(units, claim.operator, claim.limit, rules, what=what, at_most=at_most)
+        grouped, at_most = groups is not None, 1 if bounded else np.inf
+        refused = scores.too_few(units, claim.operator, claim.limit, rules, grouped=grouped, at_most=at_most)
         if refused is not None:
             return refused
         chance = self._chance(part)
@@ -106,10 +106,9 @@ class Evaluation:
         assert not isinstance(found, np.ndarray)
         return lambda chosen: found(places[chosen])
 
-    def _find_exactly(self, claim: Claim) -> Finding:
+    def _find_exactly(self, claim: Claim, rules: Rules) -> Finding:
         """Arithmetic: nothing is inferred to items that were not scored."""
-        self._chance(WHOLE)
-        items = len(self._indexes(WHOLE))
+        chance, items = self._chance(WHOLE), len(self._indexes(WHOLE))
 
         def values(variant: str) -> list[float]:
             if self._rule.corpus is not None:
@@ -117,7 +116,16 @@ class Evaluation:
             return [float(self.scores(variant, WHOLE, run).mean()) for run in range(PASSES)]
 
         others = values(claim.other) if claim.other else None
-        return scores.exactly(values(claim.subject), others, claim.operator, claim.limit, items)
+        if claim.other and chance is not None:
+            guessed = scores.by_chance(self.scores(claim.other, WHOLE), chance, self._groups(WHOLE), rules)
+            if guessed is not None:
+                return guessed
+        found = scores.exactly(values(claim.subject), others, claim.operator, claim.limit, items)
+        if claim.other and self._rule.corpus is None:
+            mine, its = self.scores(claim.subject, WHOLE), self.scores(claim.other, WHOLE)
+            if scores.is_binary(mine) and scores.is_binary(its):
+                found.notes.insert(0, scores.flips(mine, its))
+        return found
 
     def _indexes(self, part: str) -> NDArray[np.int64]:
         """Raises DatasetError where the part is empty."""

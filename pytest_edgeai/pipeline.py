@@ -44,6 +44,7 @@ from pytest_edgeai.judge.claims import Claim
 from pytest_edgeai.judge.finding import Finding, exact
 from pytest_edgeai.judge.quantities import Decider, Subject
 from pytest_edgeai.judge.rules import RIGOR, Rules
+from pytest_edgeai.measure import pace
 from pytest_edgeai.measure.bench import Bench, Setup
 from pytest_edgeai.measure.hostlock import HostLock
 from pytest_edgeai.measure.process import run_task
@@ -389,6 +390,7 @@ class Study:
             inputs=self._items.timed(),
             offline=self.run.target.limits.offline,
             hint=self._items.hint,
+            pace=pace.file_of(self.run.cache.root, self.run.device, self.run.device.cores),
         )
 
     @functools.cached_property

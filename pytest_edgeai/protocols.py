@@ -182,6 +182,10 @@ class SeriesSampler(Protocol):
         """Seconds of a constant piece of work, done between the samples so far."""
         ...
 
+    def noise(self) -> Mapping[str, float]:
+        """What the machine did meanwhile, as in :attr:`pytest_edgeai.records.Measurement.noise`; facts that can't be read are absent."""
+        ...
+
     def seconds(self) -> float:
         """Spent on sampling so far."""
         ...

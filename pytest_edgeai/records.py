@@ -372,7 +372,15 @@ class Measurement(Record, frozen=True, kw_only=True):
     """Spent on sampling, without starting workers or waiting for the host's lock."""
     processes: int
     noise: dict[str, float] = {}
-    """What the machine did meanwhile: load, pressure, involuntary switches, canary."""
+    """What the machine did meanwhile; facts that can't be read there are absent.
+
+    The system's: ``wall_s`` (how long "meanwhile" was), ``cores``, ``load_1m`` (runnable tasks), ``steal_s`` (taken by the hypervisor, of all
+    cores together), ``cpu_pressure_s`` (some task waited for a core), ``throttled_periods`` and ``throttled_s`` (by the container's limit),
+    ``thermal_throttles``, ``mhz_least``, ``mhz_median`` and ``mhz_most`` (the cores' frequencies at the end, and the highest they have).
+    Ours: ``waited_s`` (for free cores), ``involuntary_switches`` (of the worker, since its first calls), ``warm_up_trend`` (how far
+    the last calls of the warm-up still drifted), and of the constant work between the calls ``canary_median_s``, ``canary_rmad``, ``canary_tail``
+    (p99 over p50) and ``canary_best_s`` (the least median that this machine has shown while it was steady).
+    """
 
 
 class Figure(Record, frozen=True, kw_only=True):

@@ -15,8 +15,8 @@ from pytest_edgeai.judge.quantities import PERCENTILES, SETTINGS
 from pytest_edgeai.judge.rules import Rules
 from pytest_edgeai.measure.bench import ALONE, Bench, Load, Setup
 from pytest_edgeai.measure.draws import Draws
-from pytest_edgeai.measure.rates import Rates
-from pytest_edgeai.measure.solo import Solo
+from pytest_edgeai.measure.rates import Blocks
+from pytest_edgeai.measure.solo import Calls, Solo
 from pytest_edgeai.measure.turns import Turns
 from pytest_edgeai.protocols import Sparing
 from pytest_edgeai.records import Evidence, Figure, Outcome, Variant
@@ -128,7 +128,7 @@ class Sampling:
     def _each_call(self, claim: Claim, rules: Rules) -> Finding:
         prefix, _, part = claim.quantity.rpartition(".")
         metric, _, column = prefix.partition(".")
-        with Solo(self.variant(claim.subject), self.setup, metric=metric, part=column, patience=rules.budget) as solo:
+        with Solo(self.variant(claim.subject), self.setup, Calls(metric, column), patience=rules.budget) as solo:
             unit = self.registry.metrics[metric].units[column or metric]
             found = (
                 series.jitter(solo, claim.operator, claim.limit, rules)
@@ -142,9 +142,10 @@ class Sampling:
         load = load_of(claim.quantity)
         if claim.other is not None:
             return self._in_turns(claim.subject, claim.other, claim.operator, claim.limit, rules, before, load)
-        with Rates(self.variant(claim.subject), self.setup, load, claim.quantity, rules.budget) as rates:
-            found = series.throughput(rates, claim.operator, claim.limit, rules)
-            self.note("measurement", rates.measurement("gate"))
+        blocks = Blocks(load, claim.quantity)
+        with Solo(self.variant(claim.subject), self.setup, blocks, patience=rules.budget) as solo:
+            found = series.throughput(solo, claim.operator, claim.limit, rules)
+            self.note("measurement", solo.measurement("gate", self.units["throughput"]))
         return found
 
     def _each_process(self, claim: Claim, rules: Rules) -> Finding:

@@ -10,7 +10,8 @@ from pytest_edgeai.errors import UnsupportedError
 from pytest_edgeai.judge import figures
 from pytest_edgeai.judge.quantities import PERCENTILES, units
 from pytest_edgeai.measure.bench import Bench, Setup, readings
-from pytest_edgeai.measure.solo import Solo
+from pytest_edgeai.measure.noise import Noise
+from pytest_edgeai.measure.solo import Calls, Solo
 from pytest_edgeai.measure.turns import Turns
 from pytest_edgeai.records import Figure, Measurement, Variant
 from pytest_edgeai.registry import Registry
@@ -48,7 +49,7 @@ def screen(
     """
     found = Screened()
     known, once = units(registry.metrics.values()), registry.metrics_per("start", "process")
-    with Solo(variant, setup, once, patience=PATIENCE) as solo:
+    with Solo(variant, setup, metrics=once, patience=PATIENCE) as solo:
         calls = solo.more(CALLS)
         columns = readings([solo.bench])
         found.placement = solo.bench.placement
@@ -56,12 +57,12 @@ def screen(
     _add_calls(found, "latency", "s", calls)
     rates = variant.recipe.batch * np.array([len(block) / block.sum() for block in np.array_split(calls, BLOCKS)])
     found.figures["throughput"] = figures.of_rates(rates)
-    begin = time.perf_counter()
+    begin, noise = time.perf_counter(), Noise()
     for _ in range(PROCESSES - 1):
         with Bench(variant, setup, once) as bench:
             for quantity, values in readings([bench]).items():
                 columns.setdefault(quantity, []).extend(values)
-    found.measurements.append(processes(variant.name, columns, PHASE, time.perf_counter() - begin))
+    found.measurements.append(processes(variant.name, columns, PHASE, time.perf_counter() - begin, noise))
     for quantity, values in columns.items():
         found.figures[quantity] = figures.of_processes(values, known[quantity])
     for name in registry.metrics_per("call"):
@@ -83,7 +84,7 @@ def screen(
 def _screen_calls(found: Screened, variant: Variant, setup: Setup, name: str, part: str, unit: str) -> None:
     """Another metric of every call, in a process of its own; nothing where it can't be read here."""
     try:
-        with Solo(variant, setup, metric=name, part=part, patience=PATIENCE) as solo:
+        with Solo(variant, setup, Calls(name, part), patience=PATIENCE) as solo:
             calls = solo.more(CALLS)
             found.measurements.append(solo.measurement(PHASE, unit))
     except UnsupportedError:
@@ -98,7 +99,7 @@ def _add_calls(found: Screened, prefix: str, unit: str, calls: NDArray[np.float6
         found.figures[f"{prefix}.jitter"] = figures.of_jitter(calls)
 
 
-def processes(variant: str, columns: dict[str, list[float]], phase: str, seconds: float) -> Measurement:
+def processes(variant: str, columns: dict[str, list[float]], phase: str, seconds: float, noise: Noise) -> Measurement:
     """The record of metrics that are one number a process."""
     count = len(next(iter(columns.values()), []))
     return Measurement(
@@ -110,4 +111,5 @@ def processes(variant: str, columns: dict[str, list[float]], phase: str, seconds
         samples=columns,
         seconds=seconds,
         processes=count,
+        noise=noise.since(),
     )

@@ -27,16 +27,18 @@ from pytest_edgeai.records import Variant
 from pytest_edgeai.settings import Settings
 
 ROOT = Path(__file__).parents[2]
-FOLDER = Path(__file__).with_name("bank")
+FOLDER = Path(__file__).with_name("banked")
 TIMED_ITEMS = 32
 QUIET_SHARE = 0.9
 """Of the rounds of a quiet pair or run that must have begun with free cores; else the machine was not what it is called, and it is left out."""
 CODE = (
     "judge/ratios.py",
     "judge/rules.py",
-    "measure/turns.py",
     "measure/quiet.py",
+    "measure/turns.py",
+    "measure/worker.py",
     "stats/sequential.py",
+    "stats/steady.py",
     "stats/student.py",
 )
 """What decides a live run: runs of other code are not counted."""
@@ -101,8 +103,7 @@ def read(arm: str, condition: str) -> Rounds | None:
 def code() -> str:
     """A digest of what decides a live run."""
     package = ROOT / "pytest_edgeai"
-    texts = [(package / name).read_bytes() for name in CODE if (package / name).exists()]
-    return hashlib.sha256(b"\0".join(texts)).hexdigest()[:12]
+    return hashlib.sha256(b"\0".join((package / name).read_bytes() for name in CODE)).hexdigest()[:12]
 
 
 def live_runs() -> list[Live]:
@@ -201,8 +202,8 @@ def fill(work: Workload, until: float, say: Callable[[str], None]) -> None:
     """Take what is furthest from what is wanted, one after the other, until ``time.monotonic()`` says ``until``, and keep each at once."""
     have = {job: _have(job) for job in jobs()}
     tries = dict(have)  # what fails again and again must not keep the others waiting
-    cost: dict[Job, float] = {}
-    while fitting := [job for job in tries if time.monotonic() + cost.get(job, 0.0) < until]:
+    cost = {job: _guess(job) for job in tries}
+    while fitting := [job for job in tries if time.monotonic() + cost[job] < until]:
         job = min(fitting, key=lambda job: tries[job] / job.wanted)
         tries[job] += 1
         seed = int.from_bytes(hashlib.sha256(f"{job} {tries[job]} {time.time()}".encode()).digest()[:4])
@@ -225,6 +226,12 @@ def _have(job: Job) -> int:
         return bank.pairs if bank else 0
     now = code()
     return sum((run.row, run.condition, run.code) == (job.name, job.condition, now) for run in live_runs())
+
+
+def _guess(job: Job) -> float:
+    """Seconds, before it was done once: a comparison near its limit takes all that it may."""
+    near = job.kind == "run" and not ROWS[job.name].seconds
+    return ratios.EXTENDED * ROWS[job.name].rules.budget if near else 10.0
 
 
 def _take_pair(work: Workload, job: Job, seed: int) -> str | None:

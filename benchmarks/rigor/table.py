@@ -27,7 +27,8 @@ SLOWER = 1.10
 """What the peers shall find: the variant's seconds are multiplied by it."""
 
 REAL = (
-    "Simulated: runs whose rounds are replayed from the bank below, whole pairs of processes drawn at random. Live: whole runs in fresh processes. In brackets the bounds of the "
+    "Simulated: runs whose rounds are replayed from the bank below, whole pairs of processes drawn at random. They are drawn one by one, so a neighbour strikes the "
+    "pairs of a replay at different times, and those of a live run at once. Live: whole runs in fresh processes. In brackets the bounds of the "
     f'true rate ({100 * CONFIDENCE:g} %, Clopper-Pearson), which for replays don\'t know how few pairs the bank has. Kept: by the simulation, "probably" where the bounds '
     "enclose the target; a live rate contradicts a target only when its bounds do."
 )
@@ -255,7 +256,7 @@ def _banks(banks: dict[tuple[str, str], Rounds]) -> Table:
         + "; ".join(f"{name}: {told}" for name, told in CONDITIONS.items())
         + ". "
         "Noise is the spread of rounds (1.4826 MAD of ln), and between pairs the standard deviation of their medians. Free: share of rounds that began when nothing else ran on "
-        "the cores; a pair of the quiet bank with less than 90 % of them is left out."
+        "the cores; a quiet pair or run with less than 90 % of them is left out."
     )
     columns = [
         "sides",
@@ -281,7 +282,7 @@ def _again(live: Sequence[Live]) -> str:
 
 {tables.circumstances()}{when}
 
-`make rigor` goes on with the bank of this machine (`benchmarks/rigor/bank/`), starts its neighbours itself, and writes this page; `ARGS="--minutes 3"` makes it
+`make rigor` goes on with the bank of this machine (`benchmarks/rigor/banked/`), starts its neighbours itself, and writes this page; `ARGS="--minutes 3"` makes it
 short. A machine that does something else meanwhile shows it in the column "free". Live runs count only while the code that decides them is the same.
 """
 

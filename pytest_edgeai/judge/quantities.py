@@ -12,7 +12,7 @@ from pytest_edgeai.records import Figure, Recipe, Verdict
 
 OWN = {"speedup": "x", "throughput": "items/s", "size": "bytes", "accuracy": "proportion"}
 """Quantity -> unit, of those that no single sensor reads."""
-PERCENTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
+PERCENTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p999": 0.999}
 """What is asked of a metric that is read at every call, beside its ``jitter``."""
 SETTINGS = {"throughput": ("batch", "requests")}
 """Quantity -> what it can be asked at: ``throughput.at(batch=8)``."""
@@ -279,7 +279,7 @@ class Subject:
 
     @property
     def latency(self) -> Any:
-        """``.p50``, ``.p90``, ``.p95``, ``.p99`` in seconds, ``.jitter`` (rMAD over median), of calls alone."""
+        """``.p50``, ``.p90``, ``.p95``, ``.p99``, ``.p999`` (p99.9) in seconds, ``.jitter`` (rMAD over median), of calls alone."""
         return _Group(self, "latency", self._decider)
 
     @property

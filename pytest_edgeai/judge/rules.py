@@ -26,6 +26,8 @@ class Rules:
     """Spread (rMAD) of the constant work above which the machine was not steady."""
     canary_tail: float = 1.5
     """Ratio p99/p50 of the constant work above which the machine was not steady."""
+    canary_speed: float = 0.9
+    """Share of the constant work's best speed on this machine below which the machine was slow."""
     share: float = 1.0
     """Of the error rate of a false FAIL, this comparison's part: the gates of a run share one (Bonferroni). A false PASS needs no share, because
     a release needs all its gates (intersection-union: Berger 1982)."""

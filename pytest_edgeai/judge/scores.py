@@ -36,22 +36,25 @@ VALUES = 400_000_000
 
 
 def too_few(
-    items: int, operator: str, limit: float, rules: Rules, *, what: str = "items", at_most: float = math.inf
+    units: int, operator: str, limit: float, rules: Rules, *, grouped: bool = False, at_most: float = math.inf
 ) -> Finding | None:
     """INCONCLUSIVE where so few items can't prove the claim even without one error, else ``None``. Known before anything is scored.
 
-    ``what``: items or groups. ``at_most``: the most that can come out: 1 for an accuracy, and for agreement with a reference, which agrees
-    with itself.
+    ``units``: items, or groups of them. ``at_most``: the most that can come out: 1 for an accuracy, and for agreement with a reference,
+    which agrees with itself.
     """
-    note = ""
-    if operator == ">=":
-        if limit >= at_most:
-            note = f"no number of {what} proves {show(limit, 'proportion')}: ask for less, or claim it of exactly this dataset (--edge-population)"
-        elif limit < 1 and items < (needed := order.needed_n(limit, 1 - rules.accuracy_pass)):
-            note = f"{items} {what} can't prove it even without one error; it needs at least {needed}"
-    elif at_most == 1 and limit < 1 and items < (needed := order.needed_n(1 - limit, 1 - rules.accuracy_pass)):
-        note = f"{items} {what} can't prove it even if all are wrong; it needs at least {needed}"
-    return Finding(Outcome.INCONCLUSIVE, None, samples=items, notes=[note]) if note else None
+    what, note = "groups" if grouped else "items", ""
+    if operator == ">=" and limit >= at_most:
+        note = f"no number of {what} proves {show(limit, 'proportion')}: ask for less, or claim it of exactly this dataset (--edge-population)"
+    elif operator == ">=" and units < (needed := _needed(limit, rules.accuracy_pass, grouped=grouped)):
+        note = f"{units} {what} can't prove it even without one error; it needs at least {needed}"
+    elif (
+        operator == "<="
+        and at_most == 1
+        and units < (needed := _needed(1 - limit, rules.accuracy_pass, grouped=grouped))
+    ):
+        note = f"{units} {what} can't prove it even if all are wrong; it needs at least {needed}"
+    return Finding(Outcome.INCONCLUSIVE, None, samples=units, notes=[note]) if note else None
 
 
 def accuracy_ratio(
@@ -77,15 +80,8 @@ def accuracy_ratio(
     if reference.mean() <= 0:
         note = "the reference has no item right: a ratio to it means nothing"
         return Finding(Outcome.ERROR, None, spent=spent, samples=items, notes=[note])
-    if chance is not None:
-        least = _mean_bounds(reference, groups, rules.accuracy_pass, rules.accuracy_pass)[0]
-        if least <= chance:
-            shown = [show(share, "proportion") for share in (float(reference.mean()), chance)]
-            notes = [
-                f"the reference is right on {shown[0]} of the items, a constant answer on {shown[1]}: it may be no better than chance",
-                "a ratio to a chance model means nothing: give more items, others, or a score that a constant answer doesn't win",
-            ]
-            return Finding(Outcome.ERROR, None, spent=spent, samples=items, notes=notes)
+    if (guessed := by_chance(reference, chance, groups, rules)) is not None:
+        return guessed
     above, below = _error_rates(operator, rules)
     right_or_wrong = is_binary(variant) and is_binary(reference)
     if right_or_wrong and groups is None:
@@ -95,7 +91,7 @@ def accuracy_ratio(
         low, high = _ratio_bounds(*totals, above, below)
         side, method, notes = _decided(low, high, float(variant.mean() / reference.mean()), limit, above, groups, items)
     if right_or_wrong:
-        notes.insert(0, _flips(variant, reference))
+        notes.insert(0, flips(variant, reference))
     return _found(
         float(variant.mean() / reference.mean()), low, high, side, operator, above, below, method, spent, items, notes
     )
@@ -155,6 +151,18 @@ def proportion(scores: Scores, operator: str, limit: float, rules: Rules, *, gro
     rare = limit if operator == ">=" else 1 - limit
     side, method, notes = _decided(low, high, estimate, limit, above, groups, items, rare)
     return _found(estimate, low, high, side, operator, above, below, method, spent, items, notes)
+
+
+def by_chance(reference: Scores, chance: float | None, groups: Groups | None, rules: Rules) -> Finding | None:
+    """ERROR where the reference may be no better than a constant answer, which scores ``chance``; else ``None``."""
+    if chance is None or _mean_bounds(reference, groups, rules.accuracy_pass, rules.accuracy_pass)[0] > chance:
+        return None
+    shown = [show(share, "proportion") for share in (float(reference.mean()), chance)]
+    notes = [
+        f"the reference is right on {shown[0]} of the items, a constant answer on {shown[1]}: it may be no better than chance",
+        "a ratio to a chance model means nothing: give more items, others, or a score that a constant answer doesn't win",
+    ]
+    return Finding(Outcome.ERROR, None, spent=_spent(len(reference), groups), samples=len(reference), notes=notes)
 
 
 def needs_reference(estimate: float, spent: str) -> Finding:
@@ -221,8 +229,8 @@ def _paired_proportions(
     return low, high, side, "paired non-inferiority, exact (Nam-Blackwelder score)", notes
 
 
-def _flips(variant: Scores, reference: Scores) -> str:
-    """Evidence that no gate is about: equal accuracies may hide many changed answers."""
+def flips(variant: Scores, reference: Scores) -> str:
+    """Of right/wrong scores, evidence that no gate is about: equal accuracies may hide many changed answers."""
     better, worse = int(np.sum(variant > reference)), int(np.sum(variant < reference))
     p, share = proportions.mcnemar_p(better, worse), show((better + worse) / len(variant), "proportion")
     return f"{worse} items got worse, {better} got better: {share} flipped (McNemar p = {p:.2g})"
@@ -268,23 +276,26 @@ def _decided(
     rare: float | None = None,
 ) -> tuple[str | None, str, list[str]]:
     """The side of the limit that a bootstrap proves (">=", "<=" or none), method, notes. ``rare``: the share whose rest must not stay unseen."""
-    rare = limit if rare is None else rare
-    needed = order.needed_n(rare, 1 - above) if 0 < rare < 1 else 0
-    method, units = "paired bootstrap", float(items)
+    needed = max(_needed(limit if rare is None else rare, above, grouped=groups is not None), LEAST_UNITS)
+    method, units, what = "paired bootstrap", items, "items"
     if groups is not None:
         sizes = _totals(np.ones(items), groups)
         # Kish (1965): so many equal groups would be worth as much.
-        units = float(sizes.sum() ** 2 / np.sum(sizes**2))
-        needed, method = math.ceil(MORE_GROUPS * needed), f"paired bootstrap over {len(sizes)} groups"
-    needed = max(needed, LEAST_UNITS)
+        units = int(sizes.sum() ** 2 / np.sum(sizes**2))
+        method, what = f"paired bootstrap over {len(sizes)} groups", "groups (counted as if equally large)"
     # Resampling few units can't see a collapse that strikes a rare one.
     side = ">=" if low >= limit and units >= needed else "<=" if high < limit and units >= LEAST_UNITS else None
     if side is not None:
         return side, method, []
     if units < needed:
-        few = f"{units:.0f} {'items' if groups is None else 'groups (counted as if equally large)'}"
-        return side, method, [f"{few} can't prove it even without one error; it needs at least {needed}"]
+        return side, method, [f"{units} {what} can't prove it even without one error; it needs at least {needed}"]
     return side, method, [_more_items(low, high, estimate, limit, items)]
+
+
+def _needed(rare: float, alpha: float, *, grouped: bool) -> int:
+    """Units of which one at least shows what strikes more than a share ``1 - rare`` of them; as many as prove a claim without one error."""
+    needed = order.needed_n(rare, 1 - alpha) if 0 < rare < 1 else 0
+    return math.ceil(MORE_GROUPS * needed) if grouped else needed
 
 
 def _more_items(low: float, high: float, estimate: float, limit: float, items: int) -> str:

@@ -32,6 +32,8 @@ class Setup:
     """Whether the process shall have no network, where the system allows to take it away."""
     hint: str = ""
     """What to say when the first calls fail: that inputs were made up, and how to choose others."""
+    pace: Path | None = None
+    """Where the machine's best speed at the constant work is kept, see :mod:`pytest_edgeai.measure.pace`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,14 @@ class Bench:
             "series", phase="infer", timeout=CALL_TIMEOUT, metric=metric, first=first, calls=calls, canaries=canaries
         )
         return answer["columns"], answer["canary"]
+
+    def canary(self, runs: int) -> list[float]:
+        """Seconds of so many runs of the constant work."""
+        return list(self._worker.ask("canary", phase="infer", timeout=CALL_TIMEOUT, runs=runs))
+
+    def counters(self) -> dict[str, float]:
+        """``involuntary_switches`` of the worker since its first calls, where the system counts them."""
+        return dict(self._worker.ask("counters", phase="infer", timeout=CALL_TIMEOUT))
 
     def score(self, inputs: Path, outputs: Path, batched: Sequence[str], timeout: float) -> list[int]:
         """Write the outputs for every item into ``outputs``; the indexes of items whose outputs are not finite.

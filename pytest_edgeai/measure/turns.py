@@ -5,6 +5,7 @@ import math
 import random
 import statistics
 import time
+from collections import Counter
 from types import TracebackType
 from typing import Self
 
@@ -13,6 +14,7 @@ import numpy as np
 from pytest_edgeai.errors import ModelError
 from pytest_edgeai.measure.bench import ALONE, Bench, Load, Setup
 from pytest_edgeai.measure.noise import Noise
+from pytest_edgeai.measure.pace import Pace
 from pytest_edgeai.measure.quiet import Quiet
 from pytest_edgeai.records import Measurement, Variant
 from pytest_edgeai.stats import steady
@@ -22,6 +24,8 @@ MIN_SLOT = 5e-3
 slot costs (slots of 1 ms showed 2.6 to 2.8 times where longer ones and calls alone showed 3.2)."""
 MIN_PARALLEL_SLOT = 50e-3
 """The same where several threads make calls: starting and joining them takes some 0.2 ms."""
+CANARIES = 30
+"""Runs of the constant work at the end."""
 WARM_UP_ROUNDS = 3
 WARM_UP_SECONDS = 0.2
 """A pair of processes is warmed up for at least this many rounds and seconds."""
@@ -66,6 +70,7 @@ class Turns:
         self._random = random.Random(seed)  # noqa: S311 - a coin, not a secret
         self._noise = Noise()
         self._quiet = Quiet(setup.threads, patience)
+        self._pace = Pace(setup.pace)
         self._columns: dict[str, list[float]] = {
             name: [] for name in ("pair", "baseline_first", "free", "baseline", "variant")
         }
@@ -76,7 +81,10 @@ class Turns:
         self._stack = contextlib.ExitStack()
         self._setup, self._sides = setup, (baseline, variant)
         self._pairs: list[tuple[Bench, Bench]] = []
-        """All that were started; after :meth:`renew` only the last one's processes live."""
+        self._first = 0
+        """Of the pairs whose processes live."""
+        self._ended: Counter[str] = Counter()
+        """What the processes of the others counted."""
         try:
             for _ in range(pairs):
                 self._start()
@@ -99,6 +107,8 @@ class Turns:
 
     def renew(self) -> int:
         """End the processes so far, start one further pair and warm it up; its number. Raises EdgeError."""
+        self._ended = self._counters()
+        self._first = self.pairs
         self._stack.close()
         self._start()
         self._warm_up(self.pairs - 1)
@@ -128,7 +138,7 @@ class Turns:
         return self._seconds
 
     def measurement(self, phase: str) -> Measurement:
-        """Every round so far."""
+        """Every round so far; the constant work is done now."""
         return Measurement(
             subject=self._names,
             metric="latency",
@@ -138,7 +148,10 @@ class Turns:
             samples=self._columns,
             seconds=self._seconds,
             processes=2 * self.pairs,
-            noise=self._noise.since() | {"waited_s": self._quiet.waited, "trending_pairs": float(self._trending)},
+            noise=self._noise.since()
+            | {"waited_s": self._quiet.waited, "trending_pairs": float(self._trending)}
+            | self._counters()
+            | self._pace.facts(self._pairs[-1][0].canary(CANARIES)),
         )
 
     def _turn(self, pair: int, baseline_calls: int, variant_calls: int) -> tuple[float, float, bool]:
@@ -152,6 +165,14 @@ class Turns:
             seconds[side] = bench.turn(self._item, calls[side], self._load) / items
         self._item += 1
         return seconds[0], seconds[1], baseline_first
+
+    def _counters(self) -> Counter[str]:
+        """What all processes counted so far."""
+        counted = Counter(self._ended)
+        for pair in self._pairs[self._first :]:
+            for bench in pair:
+                counted.update(bench.counters())
+        return counted
 
     def _start(self) -> None:
         """One further pair of processes."""

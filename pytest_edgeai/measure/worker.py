@@ -9,6 +9,7 @@ import gc
 import importlib
 import math
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -64,6 +65,7 @@ class Bench:
         self._known: dict[int, dict[int, dict[str, NDArray[Any]]]] = {}
         """Items a call -> the call's place -> its untimed answer."""
         self._apart = APART
+        self._switches: int | None = None
         self._stacked: dict[int, list[dict[str, NDArray[Any]]]] = {}
         self._runners: dict[int, Sequence[Callable[[Arrays], dict[str, NDArray[Any]]]]] = {}
 
@@ -94,7 +96,7 @@ class Bench:
             outputs = runner(self._items[call % len(self._items)])
         readings |= _read(armed, "process", FIRST_CALLS, unsupported)
         _demand_finite(outputs, "the first calls")
-        self._runner = runner
+        self._runner, self._switches = runner, _involuntary_switches()
         return {
             "readings": readings,
             "unsupported": unsupported,
@@ -150,9 +152,18 @@ class Bench:
                 columns.setdefault(part, []).append(value)
         if calls:
             self._demand_untimed_answer(outputs, first + calls - 1)
+        return {"columns": columns, "canary": self.canary(canaries)}
+
+    def canary(self, runs: int) -> list[float]:
+        """Seconds of so many runs of the constant work."""
         if self._canary is None:
             raise ModelError("Nothing is loaded.")
-        return {"columns": columns, "canary": [self._canary.run() for _ in range(canaries)]}
+        return [self._canary.run() for _ in range(runs)]
+
+    def counters(self) -> dict[str, float]:
+        """How often a thread of this process was taken off its core since the first calls, where the system counts it."""
+        now = _involuntary_switches()
+        return {} if now is None or self._switches is None else {"involuntary_switches": float(now - self._switches)}
 
     def score(self, inputs: str, outputs: str, batched: list[str]) -> dict[str, Any]:
         """Outputs for every item of ``inputs``, stacked, into the ``.npz`` file ``outputs``; says which items were not finite.
@@ -325,6 +336,14 @@ def _told(error: Exception) -> str:
     if isinstance(error, OSError) and error.errno == errno.EFBIG:
         return f"a file that it wrote was about to fill the disk ({error})"
     return f"{type(error).__name__}: {error}"
+
+
+def _involuntary_switches() -> int | None:
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
 
 
 def _from(items: list[dict[str, NDArray[Any]]], first: int, count: int) -> list[dict[str, NDArray[Any]]]:

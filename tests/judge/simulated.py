@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -212,10 +212,11 @@ class Series:
         seed: int = 0,
         call: float = 0.010,
         canary: Weather | None = QUIET,
+        noise: Mapping[str, float] | None = None,
     ) -> None:
-        """``canary=None``: there is none."""
+        """``canary=None``: there is none. ``noise``: facts about the machine."""
         self.machine = Machine(weather, seed)
-        self._call = call
+        self._call, self._noise = call, noise or {}
         self._canary_machine = Machine(canary, seed + 1) if canary else None
         self._canary: list[float] = []
         self.asked: list[int] = []
@@ -229,5 +230,30 @@ class Series:
     def canary(self) -> NDArray[np.float64]:
         return np.array(self._canary)
 
+    def noise(self) -> Mapping[str, float]:
+        return self._noise
+
     def seconds(self) -> float:
         return self.machine.clock
+
+
+class Recorded:
+    """A SeriesSampler that plays back an array, ``call`` seconds a sample; beside them a canary that always takes 1 ms."""
+
+    def __init__(
+        self, values: NDArray[np.float64], *, call: float = 0.010, noise: Mapping[str, float] | None = None
+    ) -> None:
+        self._values, self._call, self._noise, self._next = values, call, noise or {}, 0
+
+    def more(self, count: int) -> NDArray[np.float64]:
+        begin, self._next = self._next, self._next + count
+        return self._values[begin : self._next]
+
+    def canary(self) -> NDArray[np.float64]:
+        return np.full(self._next, 1e-3)
+
+    def noise(self) -> Mapping[str, float]:
+        return self._noise
+
+    def seconds(self) -> float:
+        return self._next * self._call

@@ -365,7 +365,7 @@ def test_a_group_of_quantities_is_not_one_of_them(nonsense, words, variant, deci
 @pytest.mark.parametrize(
     ("group", "known"),
     [
-        ("latency", "latency.p50, latency.p90, latency.p95, latency.p99, latency.jitter"),
+        ("latency", "latency.p50, latency.p90, latency.p95, latency.p99, latency.p999, latency.jitter"),
         ("memory", "memory.footprint, memory.peak, memory.anonymous, memory.mapped, memory.inactive"),
     ],
 )

@@ -16,7 +16,7 @@ CORES = os.cpu_count() or 1
 @pytest.fixture
 def running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Sets how many tasks the kernel says are running, this one included."""
-    monkeypatch.setattr(quiet, "_LOAD", tmp_path / "loadavg")
+    monkeypatch.setattr(quiet, "_PROC", tmp_path)
 
     def write(tasks: int) -> None:
         (tmp_path / "loadavg").write_text(f"0.52 0.58 0.59 {tasks}/1184 4242\n")
@@ -37,6 +37,36 @@ def test_a_neighbour_on_a_core_that_is_not_needed_does_not_matter(running: Calla
     running(2)
 
     assert Quiet(CORES - 1, patience=0).free()
+
+
+@pytest.mark.parametrize(("cores_of_others", "free"), [([2, 3], True), ([0, 3], False), ([1, 1], False)])
+def test_what_runs_on_other_cores_than_ours_does_not_matter(
+    running: Callable[[int], None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    cores_of_others: list[int],
+    free: bool,
+) -> None:
+    monkeypatch.setattr(quiet.os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(quiet.os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
+    running(1 + len(cores_of_others))
+    for pid, (state, core) in enumerate([("R", 0), ("S", 1), *(("R", core) for core in cores_of_others)], start=100):
+        folder = tmp_path / str(pid) / "task" / str(pid)
+        folder.mkdir(parents=True)
+        (folder / "stat").write_text(f"{pid} (a) name) {state} {'0 ' * 35}{core} 0 0\n")
+
+    assert Quiet(2, patience=0).free() is free
+
+
+def test_a_neighbour_on_our_only_core_is_seen_on_a_machine_with_more(
+    running: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quiet.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(quiet.os, "sched_getaffinity", lambda _: {1}, raising=False)
+    monkeypatch.setattr(quiet, "_running_on", lambda _: 2)
+    running(2)
+
+    assert not Quiet(1, patience=0).free()
 
 
 def test_where_the_kernel_does_not_say_the_cores_are_believed_to_be_free(

@@ -1,5 +1,6 @@
 """Solo series: every call is kept, in order, with the constant work between them."""
 
+import time
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -44,6 +45,10 @@ def test_the_measurement_says_how_it_was_made(solo: Solo) -> None:
         1,
     )
     assert found.noise["canary_median_s"] == np.median(solo.canary())
+    assert found.noise["involuntary_switches"] >= 0
+    assert {"canary_rmad", "canary_tail", "canary_best_s", "waited_s", "warm_up_trend", "wall_s", "load_1m"} <= set(
+        found.noise
+    )
     assert found.seconds == solo.seconds() > sum(found.samples["latency"])
 
 
@@ -64,3 +69,38 @@ def test_a_crash_while_warming_up_leaves_no_process(
         Solo(fake("segv_later"), setup)
 
     assert {process.pid for process in workers()} == others
+
+
+class Drifting:
+    """A source whose samples take 1 ms of warm-up each and drift for the first of them."""
+
+    plan, metric, column = "solo", "latency", "latency"
+    sensors = ()
+    warm_up = 20
+
+    def __init__(self, until: int) -> None:
+        self.taken, self._until = 0, until
+
+    def prime(self, bench):
+        return 0
+
+    def take(self, bench, item, most, canaries):
+        samples = []
+        for _ in range(20):
+            self.taken += 1
+            time.sleep(0.001)
+            samples.append(1 + max(0, self._until - self.taken) / self._until)
+        return samples, [], 20
+
+
+@pytest.mark.parametrize(("patience", "drifts"), [(0.0, True), (400.0, False)])
+def test_a_warm_up_goes_on_while_the_samples_drift_for_a_quarter_of_the_patience(
+    fake: Callable[[str], Variant], setup: Setup, patience: float, drifts: bool
+) -> None:
+    source = Drifting(until=700)  # longer than half a second
+
+    with Solo(fake("plain"), setup, source, patience=patience) as solo:
+        facts = solo.noise()
+
+    assert (facts["warm_up_trend"] < 0) is drifts
+    assert (source.taken > 700) is not drifts

@@ -1,4 +1,4 @@
-"""Percentiles: published sample sizes, exact coverage, and thinning of correlated series."""
+"""Percentiles: published sample sizes, exact coverage, and bounds of correlated series."""
 
 import math
 
@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.signal import lfilter
 from scipy.special import bdtr
+from scipy.stats import norm
 
 from pytest_edgeai.stats.order import (
-    LEAST_THINNED,
-    lag1,
+    inefficiency,
     lower_bound,
     needed_n,
     percentile,
-    thin,
+    series_bounds,
     upper_bound,
 )
 
@@ -141,73 +141,71 @@ def test_the_percentile_is_interpolated_between_its_neighbours() -> None:
     assert percentile([10.0], 0.99) == 10.0
 
 
-def test_lag1_is_near_the_correlation_of_the_process() -> None:
-    rng = np.random.default_rng(31)
+@pytest.mark.parametrize("phi", [0.0, 0.5, 0.8])
+def test_the_inefficiency_of_the_median_is_near_that_of_the_process(phi: float) -> None:
+    found = inefficiency(correlated(50_000, phi, np.random.default_rng(31)), 0.5)
 
-    for phi in (-0.5, 0.0, 0.3, 0.8):
-        assert lag1(correlated(20_000, phi, rng)) == pytest.approx(phi, abs=0.03)
-
-
-def test_lag1_of_alternating_and_of_constant_series_are_minus_one_and_zero() -> None:
-    assert lag1([1.0, -1.0] * 500) == pytest.approx(-1.0, abs=0.002)
-    assert lag1([0.1] * 7) == 0.0
+    ranks = 1 + 2 * sum(6 / math.pi * math.asin(phi**lag / 2) for lag in range(1, 200))  # Spearman's from Pearson's
+    assert found == pytest.approx(ranks, rel=0.12)
 
 
-@given(values=st.lists(st.floats(min_value=-1e9, max_value=1e9), min_size=2, max_size=60))
+def test_the_inefficiency_does_not_depend_on_the_distribution() -> None:
+    series = correlated(2000, 0.6, np.random.default_rng(32))
+
+    assert inefficiency(np.exp(5 * series), 0.9) == inefficiency(series, 0.9)
+
+
+@pytest.mark.parametrize("values", [[1.0], [0.1] * 50, [1.0, 2.0] * 50])
+def test_what_never_changes_or_alternates_has_no_inefficiency(values: list[float]) -> None:
+    assert inefficiency(values, 0.5) == 1.0
+
+
+def test_bursts_count_as_few_values_in_the_tail() -> None:
+    rng = np.random.default_rng(33)
+    series = rng.standard_normal(5000)
+    for begin in rng.integers(0, 4980, 25):
+        series[begin : begin + 20] += 10  # one value in ten, together
+
+    assert inefficiency(series, 0.95) > 8
+
+
+@given(values=numbers, p=fractions)
 @repeatable
-def test_lag1_never_leaves_the_range_of_a_correlation(values: list[float]) -> None:
-    assert -1 <= lag1(values) <= 1
+def test_values_that_are_alike_widen_the_bounds(values: list[float], p: float) -> None:
+    for bound, sign in ((upper_bound, 1), (lower_bound, -1)):
+        wide, narrow = bound(values, p, 0.9, 3.0), bound(values, p, 0.9)
+        assert wide is None or (narrow is not None and sign * (wide - narrow) >= 0)
 
 
-def test_independent_samples_are_mostly_kept_whole() -> None:
-    rng = np.random.default_rng(37)
-
-    kept = [thin(rng.standard_normal(500)).size for _ in range(400)]
-
-    assert np.mean(np.array(kept) == 500) > 0.92
-
-
-def test_correlated_samples_are_thinned_until_no_correlation_shows() -> None:
-    series = correlated(5000, 0.8, np.random.default_rng(41))
-
-    thinned = thin(series)
-
-    step = round(5000 / thinned.size)
-    assert step > 4
-    np.testing.assert_array_equal(thinned, series[::step])
-    assert abs(lag1(thinned)) <= 2 / math.sqrt(thinned.size)
-    assert abs(lag1(series[:: step - 1])) > 2 / math.sqrt(series[:: step - 1].size)
-
-
-def test_thinning_stops_at_thirty_samples_and_leaves_the_correlation_to_be_seen() -> None:
-    drifting = np.linspace(1.0, 2.0, 400)
-
-    thinned = thin(drifting)
-
-    assert thinned.size == 31  # every 13th; every 14th would leave 29
-    assert lag1(thinned) > 2 / math.sqrt(thinned.size)
-
-
-@pytest.mark.parametrize("n", [1, 2, 29, 30, 31, 58, 59, 60, 88])
-def test_thinning_never_leaves_fewer_than_thirty_of_thirty(n: int) -> None:
-    assert thin(np.linspace(1.0, 2.0, n)).size >= min(n, LEAST_THINNED)
-
-
-@pytest.mark.parametrize(("n", "kept"), [(58, 58), (59, 30), (87, 44), (88, 30)])
-def test_thinning_goes_as_far_as_thirty_samples_allow(n: int, kept: int) -> None:
-    assert thin(np.linspace(1.0, 2.0, n)).size == kept
-
-
-def test_thinning_restores_the_coverage_that_correlation_costs() -> None:
+@pytest.mark.parametrize(("p", "n"), [(0.5, 300), (0.95, 600)])
+@pytest.mark.parametrize("phi", [0.5, 0.8, 0.9])
+def test_the_bounds_of_a_series_miss_no_more_often_than_stated(p: float, n: int, phi: float) -> None:
     rng = np.random.default_rng(43)
-    series = [correlated(2000, 0.8, rng) for _ in range(600)]
-    truth = 1.2815515655446004 / math.sqrt(1 - 0.8**2)  # the 90th percentile of the stationary distribution
+    runs, truth = 400, float(norm.ppf(p)) / math.sqrt(1 - phi**2)
 
-    def misses(rows: list[NDArray[np.float64]]) -> float:
-        return float(np.mean([upper is None or upper < truth for upper in (upper_bound(r, 0.9, 0.95) for r in rows)]))
+    found = [series_bounds(correlated(n, phi, rng), p, 0.95, 0.95) for _ in range(runs)]
 
-    assert misses(series) > 0.12
-    assert misses([thin(row) for row in series]) < 0.09
+    tolerance = 3 * math.sqrt(0.05 * 0.95 / runs)
+    assert np.mean([low is not None and low > truth for low, _ in found]) <= 0.05 + tolerance
+    assert np.mean([high is not None and high < truth for _, high in found]) <= 0.05 + tolerance
+
+
+def test_a_level_that_wanders_a_little_leaves_bounds() -> None:
+    series = np.linspace(1.0, 1.01, 600) + 1e-3 * np.random.default_rng(44).standard_normal(600)
+
+    low, high = series_bounds(series, 0.95, 0.995, 0.995)
+
+    assert upper_bound(series, 0.95, 0.995, inefficiency(series, 0.95)) is None
+    assert low is not None
+    assert high is not None
+    assert low < 1.0095
+    assert 1.012 < high < 1.02
+
+
+@pytest.mark.parametrize("alike", [0.5, math.nan, math.inf])
+def test_an_inefficiency_that_is_none_is_refused(alike: float) -> None:
+    with pytest.raises(ValueError, match="alike"):
+        upper_bound([1.0, 2.0], 0.5, 0.9, alike)
 
 
 @pytest.mark.parametrize("values", [[], [math.nan, 1.0], [math.inf, 1.0], [[1.0, 2.0], [3.0, 4.0]]])

@@ -1,6 +1,7 @@
 """Ratios of real-valued scores: coverage, pairing, and what they refuse."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.stats import bootstrap
 
 from pytest_edgeai.stats.order import needed_n
-from pytest_edgeai.stats.real_valued import paired_ratio_bounds
+from pytest_edgeai.stats.real_valued import corpus_ratio_bounds, paired_ratio_bounds, student_ratio_bounds
 
 repeatable = settings(deadline=None, derandomize=True, database=None, max_examples=40)
 score_pairs = st.lists(st.tuples(st.floats(0.1, 1.0), st.floats(0.1, 1.0)), min_size=2, max_size=60)
@@ -148,3 +149,87 @@ def test_a_rare_collapse_is_missed_by_thirty_items_and_not_by_as_many_as_an_orde
 
     assert false_passes(30) > 0.15
     assert false_passes(needed_n(ratio, confidence)) <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / repeats)
+
+
+def means(*columns: NDArray[np.float64]) -> list[Callable[[NDArray[np.int64]], float]]:
+    """As scores of all items together, whose bounds are known."""
+    return [lambda places, column=column: float(column[places].mean()) for column in columns]
+
+
+def test_students_bounds_miss_the_true_ratio_about_as_often_as_stated() -> None:
+    rng = np.random.default_rng(131)
+    repeats = 2000
+    reference = rng.uniform(0.5, 1.0, size=(repeats, 200))
+    variant = 0.97 * reference + rng.normal(0, 0.05, size=reference.shape)
+
+    bounds = np.array([student_ratio_bounds(*pair, 0.95) for pair in zip(variant, reference, strict=True)])
+
+    tolerance = 3 * math.sqrt(0.05 * 0.95 / repeats)
+    assert np.mean(bounds[:, 0] > 0.97) == pytest.approx(0.05, abs=tolerance)
+    assert np.mean(bounds[:, 1] < 0.97) == pytest.approx(0.05, abs=tolerance)
+
+
+def test_students_bounds_can_be_had_at_any_confidence() -> None:
+    variant, reference = paired_scores(80, np.random.default_rng(109))
+
+    lows = [student_ratio_bounds(variant, reference, confidence)[0] for confidence in (0.95, 0.999, 1 - 1e-9)]
+
+    assert lows == sorted(lows, reverse=True)
+    assert len(set(lows)) == 3
+
+
+def test_the_bounds_of_a_score_of_all_items_are_those_of_a_mean_where_it_is_one() -> None:
+    rng = np.random.default_rng(137)
+    variant, reference = paired_scores(200, rng)
+
+    low, high = corpus_ratio_bounds(*means(variant, reference), 200, (0.95, 0.95), rng, 4000)
+
+    expected = paired_ratio_bounds(variant, reference, 0.95, rng, 4000)
+    width = expected[1] - expected[0]
+    assert (low, high) == pytest.approx(expected, abs=0.1 * width)
+
+
+def test_units_of_one_item_each_are_the_items() -> None:
+    scored = means(*paired_scores(60, np.random.default_rng(139)))
+
+    alone, listed = (
+        corpus_ratio_bounds(*scored, units, (0.95, 0.99), np.random.default_rng(0), 200)
+        for units in (60, [np.array([place]) for place in range(60)])
+    )
+
+    assert alone == listed
+
+
+def test_groups_that_lose_together_widen_the_bounds() -> None:
+    rng = np.random.default_rng(149)
+    lost = np.repeat(rng.random(40) < 0.1, 20)
+    scored, groups = means(1.0 - lost, np.ones(800)), np.split(np.arange(800), 40)
+
+    low, high = corpus_ratio_bounds(*scored, groups, (0.95, 0.95), rng, 500)
+    as_items = corpus_ratio_bounds(*scored, 800, (0.95, 0.95), rng, 500)
+
+    assert high - low > 3 * (as_items[1] - as_items[0])
+
+
+def test_scores_of_all_items_that_bound_nothing_or_are_identical() -> None:
+    rng = np.random.default_rng(0)
+    same = means(np.linspace(0.5, 1, 50))[0]
+
+    assert corpus_ratio_bounds(same, same, 50, (0.95, 0.95), rng, 100) == (1.0, 1.0)
+    assert corpus_ratio_bounds(*means(np.ones(20), np.array([-1.0, 1.2] * 10)), 20, (0.95, 0.95), rng, 100) == (
+        -math.inf,
+        math.inf,
+    )
+
+
+@pytest.mark.parametrize(
+    ("units", "resamples", "reference", "words"),
+    [(1, 100, 1.0, "2 units"), (50, 99, 1.0, "100 resamples"), (50, 100, 0.0, "zero or less")],
+)
+def test_scores_of_all_items_that_can_not_be_resampled_are_refused(
+    units: int, resamples: int, reference: float, words: str
+) -> None:
+    with pytest.raises(ValueError, match=words):
+        corpus_ratio_bounds(
+            *means(np.ones(50), np.full(50, reference)), units, (0.95, 0.95), np.random.default_rng(0), resamples
+        )
