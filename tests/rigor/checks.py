@@ -124,7 +124,7 @@ class Flips:
         """Items that both, only the variant, only the baseline, and none have right, in so many draws."""
         lost = 0.05 * self.right + self.gains
         chances = [self.right - lost, self.gains, lost, 1 - self.right - self.gains]
-        return [tuple(map(int, row)) for row in np.random.default_rng(0).multinomial(items, chances, runs)]
+        return [tuple(map(int, row)) for row in np.random.default_rng(items).multinomial(items, chances, runs)]
 
 
 def accuracy_passes(flips: Flips, items: int, runs: int) -> float:

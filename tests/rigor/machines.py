@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import math
 import random
+from collections.abc import Mapping
 from types import SimpleNamespace, TracebackType
 from typing import Self
 
@@ -78,6 +79,9 @@ class Calls:
             return np.empty(0)
         return self._work.take(range(self._at, self._at + self._taken), mode="wrap")
 
+    def noise(self) -> Mapping[str, float]:
+        return {}
+
     def seconds(self) -> float:
         return self._taken * float(np.median(self._calls))
 
@@ -106,6 +110,9 @@ class Tailed:
 
     def canary(self) -> NDArray[np.float64]:
         return np.empty(0)
+
+    def noise(self) -> Mapping[str, float]:
+        return {}
 
     def seconds(self) -> float:
         return 0.0
@@ -146,6 +153,10 @@ class _Bench(contextlib.AbstractContextManager["_Bench"]):
     def turn(self, item: int, calls: int, load: Load) -> float:
         """Seconds that so many calls took."""
         return self._machine.work(calls * self._call)
+
+    def counters(self) -> Mapping[str, int]:
+        """There is no process that counts anything."""
+        return {}
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -85,8 +85,7 @@ def test_gates_of_a_run_that_each_have_the_whole_error_rate_are_noticed():
 
 
 def test_percentiles_without_bounds_are_noticed(monkeypatch):
-    for bound in ("lower_bound", "upper_bound"):
-        monkeypatch.setattr(order, bound, lambda values, p, _: order.percentile(values, p))
+    monkeypatch.setattr(order, "series_bounds", lambda values, p, *_: (order.percentile(values, p),) * 2)
 
     assert max(checks.tail_misses(0.99, RUNS)) > RED
 
