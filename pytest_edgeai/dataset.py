@@ -58,6 +58,8 @@ class Dataset:
     """Dynamic axis -> its size in every call."""
     groups: NDArray[np.int64] | None = None
     """The number of each item's group, of those that belong together (frames of one video); ``None``: each stands alone."""
+    path: str = ""
+    """The file that it was read from, for texts."""
 
     def __len__(self) -> int:
         return len(self.digests)
@@ -195,7 +197,14 @@ def read(path: Path, assessment: Assessment, sizes: Mapping[str, int] | None = N
     # What belongs together stays together: a neighbouring frame of a calibration item shows nothing new.
     parts = split(digests if together is None else [digest_of(name) for name in together.tolist()])
     return Dataset(
-        inputs=inputs, labels=labels, parts=parts, digests=digests, whole=whole, sizes=found_sizes, groups=groups
+        inputs=inputs,
+        labels=labels,
+        parts=parts,
+        digests=digests,
+        whole=whole,
+        sizes=found_sizes,
+        groups=groups,
+        path=str(path),
     )
 
 

@@ -96,13 +96,13 @@ class Evaluation:
 
     def scores(self, variant: str, part: str, run: int = 0) -> Scores:
         """One score an item of ``part``, in the items' order. Raises EdgeError, the same one whenever it is asked again."""
-        found = self._scored_once(variant, run)
+        places, found = self._places(part), self._scored_once(variant, run)
         assert isinstance(found, np.ndarray), "a score of all items together has none of each"
-        return found[self._places(part)]
+        return found[places]
 
     def _corpus(self, variant: str, part: str, run: int = 0) -> Corpus:
         """The score of some of the part's items, by their places in it."""
-        found, places = self._scored_once(variant, run), self._places(part)
+        places, found = self._places(part), self._scored_once(variant, run)
         assert not isinstance(found, np.ndarray)
         return lambda chosen: found(places[chosen])
 
@@ -132,7 +132,7 @@ class Evaluation:
         indexes = self._dataset.indexes(part)
         if len(indexes) == 0:
             raise DatasetError(
-                f"The dataset has no {part} items: {len(self._dataset)} items are too few. "
+                f"The dataset {self._dataset.path} has no {part} items: {len(self._dataset)} items are too few. "
                 "Each item goes by its content (or by its group) into calibration (20 %), selection (30 %) or confirmation (50 %)."
             )
         return indexes

@@ -426,9 +426,10 @@ class Study:
 
     def _accuracy(self, name: str, part: str) -> Figure:
         """Of a part of the dataset. Raises EdgeError."""
+        found = self._evaluation.figure(name, part)
         # The report compares all variants on the same items.
         self._note_figure(name, "accuracy", self._evaluation.figure(name, EVALUATION))
-        return self._evaluation.figure(name, part)
+        return found
 
     # 5. Choosing: screening -------------------------------------------------------------------------------------------------
 

@@ -29,7 +29,7 @@ from pytest_edgeai.settings import Settings
 ROOT = Path(__file__).parents[2]
 FOLDER = Path(__file__).with_name("banked")
 TIMED_ITEMS = 32
-QUIET_SHARE = 0.9
+QUIET_SHARE = 0.8
 """Of the rounds of a quiet pair or run that must have begun with free cores; else the machine was not what it is called, and it is left out."""
 CODE = (
     "judge/ratios.py",

@@ -16,7 +16,6 @@ from benchmarks.rigor.rounds import Rounds
 from benchmarks.rigor.rows import ARMS, ROWS
 from pytest_edgeai.judge import ratios
 from pytest_edgeai.records import Outcome
-from pytest_edgeai.stats import sequential
 
 RUNS = 10_000
 LEAST_PAIRS = 8
@@ -65,17 +64,17 @@ def all_rows(until: float, say: Callable[[str], None], runs: int = RUNS) -> dict
 
     Chunks of all rows take turns, so that no row starves.
     """
-    wanted = [
-        (name, condition, number)
-        for number in range(-(-runs // CHUNK))
+    due = [
+        (name, condition)
         for name, row in ROWS.items()
         for condition in row.conditions
         if (banked := bank.read(row.arm, condition)) and banked.pairs >= LEAST_PAIRS
     ]
+    wanted = [(*one, number) for number in range(-(-runs // CHUNK)) for one in due]
     found: dict[tuple[str, str], Found] = {}
     processes = os.cpu_count() or 1
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, mp_context=context, initializer=_remember) as pool:
+    with ProcessPoolExecutor(processes, mp_context=context) as pool:
         pending: dict[Future[Found], tuple[str, str]] = {}
         todo: Iterator[tuple[str, str, int]] = iter(wanted)
         taken = 0
@@ -92,11 +91,6 @@ def all_rows(until: float, say: Callable[[str], None], runs: int = RUNS) -> dict
             taken += 1
             if taken % 50 == 0:
                 say(f"replays: {taken} of {len(wanted)} chunks")
-
-
-def _remember() -> None:
-    """The same counts come again and again in thousands of runs."""
-    sequential.log_e_value = functools.lru_cache(maxsize=1_000_000)(sequential.log_e_value)
 
 
 @functools.lru_cache(maxsize=20)

@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks import tables
 from benchmarks.rigor import peers
-from benchmarks.rigor.bank import Live
+from benchmarks.rigor.bank import QUIET_SHARE, Live
 from benchmarks.rigor.rates import CONFIDENCE, Rate, percent
 from benchmarks.rigor.rounds import Rounds
 from benchmarks.rigor.rows import ARMS, CONDITIONS, ROWS, Row, Target
@@ -256,7 +256,7 @@ def _banks(banks: dict[tuple[str, str], Rounds]) -> Table:
         + "; ".join(f"{name}: {told}" for name, told in CONDITIONS.items())
         + ". "
         "Noise is the spread of rounds (1.4826 MAD of ln), and between pairs the standard deviation of their medians. Free: share of rounds that began when nothing else ran on "
-        "the cores; a quiet pair or run with less than 90 % of them is left out."
+        f"the cores; a quiet pair or run with less than {100 * QUIET_SHARE:g} % of them is left out."
     )
     columns = [
         "sides",

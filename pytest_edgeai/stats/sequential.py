@@ -46,7 +46,7 @@ class SignEvidence:
     """Rounds whose difference equals the limit, which say nothing. All ties: the clock is too coarse."""
 
 
-@functools.lru_cache(maxsize=1 << 16)
+@functools.lru_cache(maxsize=1 << 18)
 def log_e_value(wins: int, losses: int) -> float:
     """
     Natural logarithm of the one-sided sign e-process, the evidence against P(win) <= 1/2.
