@@ -52,7 +52,8 @@ class Replay:
 
     ``faster``: a factor by which the truth is made faster than the bank's. ``mirrored``: let a coin swap the sides of each pair, which
     makes the truth of a bank of identical code exactly 1. ``layout``: standard deviation of ln(speed-up) that is added between pairs,
-    for a bank that comes from one process; with heavy tails (Student's t, 3 degrees of freedom), for some layouts are very bad. ``alike``: whether both sides do their work by the same means.
+    for a bank that comes from one process; with heavy tails (Student's t, 3 degrees of freedom), for some layouts are very bad.
+    ``alike``: whether both sides do their work by the same means.
     """
 
     def __init__(

@@ -31,7 +31,11 @@ HEAT = 0.03
 def stream(condition: str, work: str = "A1") -> Rounds:
     """The rounds of a stream against the arm ``work``, as of one long pair that any round may begin."""
     rounds = of_stream("hogs" if condition == "hogs" else "quiet", "A0", work)
-    one_pair = {"pair": np.zeros_like(rounds.pair), "warm_up": rounds.warm_up[:1], "free": np.ones_like(rounds.free)}
+    one_pair = {
+        "pair": np.zeros_like(rounds.pair),
+        "warm_up": np.zeros(1, np.float32),
+        "free": np.ones_like(rounds.free),
+    }
     calls = HEAVY_CALLS if condition == "drift" else CALLS_A_SLOT
     rounds = dataclasses.replace(rounds, took=calls * rounds.took, **one_pair)
     return heated(rounds, HEAT, calls) if condition == "drift" else rounds
