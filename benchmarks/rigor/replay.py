@@ -52,7 +52,8 @@ class Replay:
 
     ``faster``: a factor by which the truth is made faster than the bank's. ``mirrored``: let a coin swap the sides of each pair, which
     makes the truth of a bank of identical code exactly 1. ``layout``: standard deviation of ln(speed-up) that is added between pairs,
-    for a bank that comes from one process. ``alike``: whether both sides do their work by the same means.
+    for a bank that comes from one process; with heavy tails (Student's t, 3 degrees of freedom), for some layouts are very bad.
+    ``alike``: whether both sides do their work by the same means.
     """
 
     def __init__(
@@ -131,5 +132,9 @@ class Replay:
         self._ends.append(end)
         self._next.append(self._coin.randrange(begin, end))
         self._signs.append(-1.0 if self._mirrored and self._coin.random() < 0.5 else 1.0)
-        self._shifts.append(self._shift + (self._coin.gauss(0.0, self._layout) if self._layout else 0.0))
+        self._shifts.append(self._shift + (self._layout * self._heavy_tailed() if self._layout else 0.0))
         self._seconds += self._deck.warm_up[chosen]
+
+    def _heavy_tailed(self) -> float:
+        """From Student's distribution with 3 degrees of freedom, over its standard deviation."""
+        return self._coin.gauss(0.0, 1.0) / math.sqrt(self._coin.gammavariate(1.5, 2.0))
