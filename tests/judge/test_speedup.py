@@ -108,48 +108,11 @@ def test_ten_times_the_rounds_do_not_make_a_speedup_at_the_limit_certain(weather
     assert share(findings, INCONCLUSIVE) == 1
 
 
-def test_without_the_guard_the_layout_of_a_few_processes_is_taken_for_a_speedup():
-    """So that the test of the limit is known to be able to fail."""
-    findings = found(2.0, ">=", 2.0, QUIET, UNGUARDED, 300, call=0.004)
-
-    assert share(findings, PASS) > promised(QUICK.alpha, 300)
-    assert share(findings, FAIL) > promised(QUICK.alpha, 300)
-
-
 def test_without_layouts_the_rounds_alone_keep_the_error_rate_however_often_they_are_looked_at():
     findings = found(1.0, ">=", 1.0, NO_LAYOUT, UNGUARDED, 400)
 
     assert share(findings, PASS) <= promised(QUICK.alpha, 400)
     assert share(findings, FAIL) <= promised(QUICK.alpha, 400)
-
-
-def test_a_sign_test_of_fixed_size_looked_at_after_every_cycle_breaks_the_error_rate():
-    """So that the test before is known to be able to fail."""
-
-    def peeked(run: int) -> bool:
-        sampler, wins, rounds = Turns(1.0, 1.0, NO_LAYOUT, seed=run), 0, 0
-        while sampler.seconds() < SHORT.budget:
-            for pair in range(sampler.pairs):
-                wins += sampler.round(pair) > 0
-                rounds += 1
-            if bdtr(rounds - wins, rounds, 0.5) <= SHORT.alpha:
-                return True
-        return False
-
-    passes = statistics.mean(peeked(run) for run in range(500))
-
-    assert passes > 2 * promised(SHORT.alpha, 500)
-
-
-def test_slots_of_unequal_length_catch_unequal_noise_and_break_the_error_rate():
-    """A neighbour visits the longer slot more often. Slots of equal length, as at :func:`calls_a_slot`, keep the rate."""
-    weather, runs = dataclasses.replace(HOGS, layout=0.0), 200
-
-    def passes(*, equal_calls: bool) -> float:
-        samplers = (Turns(2.0, 2.0, weather, seed=run, equal_calls=equal_calls) for run in range(runs))
-        return share([speedup(sampler, ">=", 2.0, UNGUARDED) for sampler in samplers], PASS)
-
-    assert passes(equal_calls=False) <= promised(SHORT.alpha, runs) < passes(equal_calls=True)
 
 
 @pytest.mark.parametrize("true", [0.9, 1.0, 1.1, 2.0])
