@@ -1,5 +1,6 @@
 """The evaluation: what variants answer in workers is scored here, item by item, against labels that never leave this process."""
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,8 @@ class Evaluation:
         """What a claim on accuracy comes to. Raises EdgeError."""
         if self._exactly:
             return self._find_exactly(claim, rules)
+        # Equality has no chance among unseen items.
+        claim = dataclasses.replace(claim, operator=">=" if claim.operator[0] == ">" else "<=")
         part = CONFIRMATION if claim.fresh else EVALUATION
         items, groups = len(self._indexes(part)), self._groups(part)
         # A share of right answers can't be more than 1, nor agreement more than the reference's with itself.

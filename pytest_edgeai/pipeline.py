@@ -12,6 +12,7 @@ models, :class:`Study` takes one model through the stages from top to bottom.
 
 import dataclasses
 import functools
+import importlib.metadata
 import math
 import os
 import tempfile
@@ -56,7 +57,6 @@ from pytest_edgeai.records import (
     Choice,
     Device,
     EngineDevice,
-    Evidence,
     Figure,
     Model,
     ModelKind,
@@ -70,6 +70,7 @@ from pytest_edgeai.records import (
     VariantResult,
     Verdict,
     digest_of,
+    digest_of_file,
 )
 from pytest_edgeai.sampling import Sampling, load_of
 from pytest_edgeai.settings import Settings
@@ -176,7 +177,8 @@ class Run:
         """
         rules = RIGOR[claim.rigor]
         budget = rules.budget if self.settings.budget is None else self.settings.budget
-        return dataclasses.replace(rules, budget=budget, share=1 / (self.gates * claim.place * (claim.place + 1)))
+        share = 1 / (self.gates * claim.place * (claim.place + 1))
+        return dataclasses.replace(rules, budget=budget, share=share, turned=claim.turned)
 
     @property
     def here(self) -> str:
@@ -532,17 +534,11 @@ class Study:
             return verdict
 
     def _decided(self, claim: Claim) -> Verdict:
-        precedent = None
         try:
             variants = [
                 self.variant(name) for name in filter(None, (self.plan.baseline.name, claim.subject, claim.other))
             ]
-            keys = [variant.key for variant in variants]
-            if self.run.settings.continue_:
-                precedent = self.run.precedents.find(claim.identity, keys)
-            if precedent is not None and precedent.verdict.outcome is not Outcome.INCONCLUSIVE:
-                return msgspec.structs.replace(precedent.verdict, notes=(*precedent.verdict.notes, _EARLIER))
-            finding = self._find_out(claim, precedent.evidence if precedent is not None else None)
+            finding = self._find_out(claim, variants)
         except UnsupportedError as reason:
             finding = Finding(Outcome.UNSUPPORTED, None, notes=[str(reason)])
         except EdgeError as error:
@@ -554,7 +550,7 @@ class Study:
         outcome = finding.outcome
         if outcome is Outcome.FAIL and claim.quantity == "speedup" and self._lacks(claim.subject):
             outcome = Outcome.UNSUPPORTED
-        verdict = Verdict(
+        return Verdict(
             outcome=outcome,
             claim=str(claim),
             subject=claim.subject,
@@ -574,17 +570,8 @@ class Study:
             seconds=finding.seconds,
             notes=tuple(notes),
         )
-        if finding.evidence is not None:
-            self._keep(Precedent(verdict=verdict, evidence=finding.evidence), claim, keys)
-        return verdict
 
-    def _keep(self, precedent: Precedent, claim: Claim, keys: list[str]) -> None:
-        try:
-            self.run.precedents.keep(claim.identity, keys, precedent)
-        except OSError as error:
-            self.run.say(f"what was found can't be kept for --edge-continue: {error.strerror or error}")
-
-    def _find_out(self, claim: Claim, before: Evidence | None) -> Finding:
+    def _find_out(self, claim: Claim, variants: Sequence[Variant]) -> Finding:
         """Measure as much as the claim needs."""
         rules, recipe = self.run.rules(claim), self._recipe(claim.subject)
         missing = self.run.why_not_measured(recipe) if claim.family not in _ANYWHERE else None
@@ -603,7 +590,32 @@ class Study:
                 return self._sampling.offline(claim.subject)
         self._demand_comparable(claim)
         with self.run.lock.measuring(), self.run.working(f"deciding {claim}"):
-            return self._sampling.find(claim, self.plan.baseline.name, rules, before)
+            return self._go_on(claim, variants, rules)
+
+    def _go_on(self, claim: Claim, variants: Sequence[Variant], rules: Rules) -> Finding:
+        """Sample; with ``--edge-continue`` from where the last run stopped. What is found is kept for the next one."""
+        # Of everything that could change what is found.
+        made_of = [
+            claim.identity,
+            claim.turned,
+            [variant.key for variant in variants],
+            digest_of_file(self._items.timed()),
+            self.run.registry.modules,
+            self.run.target.name,
+            importlib.metadata.version("pytest-edgeai"),
+        ]
+        key = digest_of(made_of)
+        precedent = self.run.precedents.find(key) if self.run.settings.continue_ else None
+        if precedent is not None and precedent.holds(rules):
+            return dataclasses.replace(precedent.finding, notes=[*precedent.finding.notes, _EARLIER])
+        before = precedent.finding.evidence if precedent is not None else ()
+        finding = self._sampling.find(claim, self.plan.baseline.name, rules, before)
+        if finding.evidence:
+            try:
+                self.run.precedents.keep(key, Precedent(finding, rules.share))
+            except OSError as error:
+                self.run.say(f"what was found can't be kept for --edge-continue: {error.strerror or error}")
+        return finding
 
     def _demand_comparable(self, claim: Claim) -> None:
         """Raises UnsupportedError where the numbers would be of two things, or of none."""

@@ -1,50 +1,54 @@
 """Precedents: what the last run found out about a claim, so that another one can go on from there.
 
 A run that starts anew is a fresh draw: repeated until it is green, it passes anything. A sequential test may be gone on with instead, and its
-error rate holds over all runs together. That is sound only for the same bytes on the same machine, which is what a precedent's name is made of.
+error rate holds over all runs together. That is sound only for the same bytes and inputs on the same machine, which is what a precedent's name is
+made of.
 """
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
-from pytest_edgeai.records import Device, Evidence, Record, Verdict, digest_of
+from pytest_edgeai.judge.finding import Finding
+from pytest_edgeai.judge.rules import Rules
+from pytest_edgeai.records import Device, Outcome, digest_of
 
 
-class Precedent(Record, frozen=True, kw_only=True):
-    """What was decided, and from what."""
+@dataclass(frozen=True, slots=True)
+class Precedent:
+    """What was found, and with which share of the error rate of a false FAIL."""
 
-    verdict: Verdict
-    evidence: Evidence
+    finding: Finding
+    share: float
+
+    def holds(self, rules: Rules) -> bool:
+        """Whether it is proven, and as surely as these rules demand."""
+        return self.finding.outcome is not Outcome.INCONCLUSIVE and self.share <= rules.share
 
 
 class Precedents:
     """On disk, one file a claim; the last run's wins."""
 
     def __init__(self, root: Path, device: Device) -> None:
-        self._root = root
         # What a device has, not what it is called or how it is set just now.
-        self._device = [device.cpu, device.architecture, device.cores, device.memory_bytes, device.accelerators]
+        facts = [device.cpu, device.features, device.cores, device.memory_bytes, device.accelerators]
+        self._root = root / digest_of(facts)[:16]
 
-    def find(self, claim: Any, variants: list[str]) -> Precedent | None:
-        """Of this claim about the variants with these keys; ``None`` where there is none that can be read."""
+    def find(self, key: str) -> Precedent | None:
+        """Of the claim with this key; ``None`` where there is none that can be read."""
         try:
-            return msgspec.json.decode(self._file(claim, variants).read_bytes(), type=Precedent)
+            return msgspec.json.decode((self._root / f"{key}.json").read_bytes(), type=Precedent)
         except (OSError, msgspec.DecodeError):  # never written, or by another version
             return None
 
-    def keep(self, claim: Any, variants: list[str], precedent: Precedent) -> None:
+    def keep(self, key: str, precedent: Precedent) -> None:
         """Raises OSError."""
-        path = self._file(claim, variants)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(f".{os.getpid()}")
+        self._root.mkdir(parents=True, exist_ok=True)
+        partial = self._root / f"{key}.{os.getpid()}"
         try:
             partial.write_bytes(msgspec.json.encode(precedent))
-            partial.replace(path)
+            partial.replace(self._root / f"{key}.json")
         finally:
             partial.unlink(missing_ok=True)
-
-    def _file(self, claim: Any, variants: list[str]) -> Path:
-        return self._root / f"{digest_of([claim, variants, self._device])}.json"

@@ -396,15 +396,6 @@ class Figure(Record, frozen=True, kw_only=True):
     method: str
 
 
-class Evidence(Record, frozen=True, kw_only=True):
-    """What rounds in turns say about a limit: counts, from which a sequential test can go on."""
-
-    above: tuple[int, int]
-    """Rounds above and below the point that must be exceeded to prove the ratio greater than the limit."""
-    below: tuple[int, int]
-    """The same for the point below the limit."""
-
-
 class Outcome(enum.StrEnum):
     """What a gate came to. Only what is proven is PASS."""
 

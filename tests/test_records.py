@@ -14,7 +14,6 @@ from pytest_edgeai.judge.rules import RIGOR
 from pytest_edgeai.pipeline import _finite
 from pytest_edgeai.records import (
     Citation,
-    Evidence,
     Offer,
     Outcome,
     Plan,
@@ -163,7 +162,6 @@ def every_record() -> list[Record]:
             build_seconds=2.5,
         ),
         sample.results(),
-        Evidence(above=(10, 2), below=(12, 0)),
         verdict(Outcome.FAIL, estimate=1.62, low=1.58, high=None, confidence=0.99, notes=("one", "two")),
     ]
     for record in found:

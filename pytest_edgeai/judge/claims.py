@@ -1,7 +1,6 @@
 """Claims: what a gate asserts, and the one form in which all phrasings of a question are decided."""
 
 import dataclasses
-import math
 from typing import Any
 
 import msgspec
@@ -29,6 +28,8 @@ class Claim:
     rigor: str = "quick"
     unit: str = "ratio"
     """Of the limit."""
+    turned: bool = dataclasses.field(default=False, compare=False)
+    """Whether it stands for its opposite, which was claimed: then its PASS is what reddens the gate."""
     place: int = dataclasses.field(default=1, compare=False)
     """Among the claims of its test: 1 is the first one. It has no say in what is claimed, only in how sure a FAIL must be."""
 
@@ -55,13 +56,13 @@ def canonical(claim: Claim, baseline: str, batch: int | None = 1) -> tuple[Claim
     """The one claim that is decided for all phrasings of a question, and whether its verdict must be turned round.
 
     So no phrasing buys a second draw. ``batch``: items in a call of all variants of the claim, ``None`` where they differ; then a ratio of
-    latencies, which are of calls, is no speed-up, which is of items. Accuracy and what is one number a process can be equal to a limit, or have
-    error rates that depend on the side: there only ``<`` and ``>`` are turned, into the opposites of ``>=`` and ``<=``. What is known exactly is
-    left alone.
+    latencies, which are of calls, is no speed-up, which is of items. What is one number a process can be equal to a limit: there only ``<`` and
+    ``>`` are turned, into the opposites of ``>=`` and ``<=``. What is known exactly is left alone, and so is accuracy: its scores are the
+    same however often they are asked for.
     """
     if claim.family != "accuracy":
         claim = dataclasses.replace(claim, fresh=False)  # only items can be used up
-    if claim.family in ("size", "offline"):
+    if claim.family in ("size", "offline", "accuracy"):
         return claim, False
     if claim.other is not None and (claim.quantity == "throughput" or (claim.quantity == "latency.p50" and batch)):
         if claim.other == baseline:
@@ -73,9 +74,10 @@ def canonical(claim: Claim, baseline: str, batch: int | None = 1) -> tuple[Claim
             )
     wanted = {"speedup": ">=", "throughput": ">=", "latency": "<="}.get(claim.family)
     if wanted is not None:
-        return dataclasses.replace(claim, operator=wanted), claim.operator[0] != wanted[0]
+        turned = claim.operator[0] != wanted[0]
+        return dataclasses.replace(claim, operator=wanted, turned=turned), turned
     if claim.operator in ("<", ">"):
-        return dataclasses.replace(claim, operator=_OPPOSITE[claim.operator]), True
+        return dataclasses.replace(claim, operator=_OPPOSITE[claim.operator], turned=True), True
     return claim, False
 
 
@@ -94,7 +96,7 @@ def as_claimed(verdict: Verdict, claim: Claim, turned: bool) -> Verdict:
     swapped, of_speed = verdict.subject != claim.subject, verdict.quantity == "speedup" and claim.family == "latency"
     if swapped != of_speed:  # the ratio that was decided is the inverse of the one that was claimed
         ends = {"estimate": verdict.estimate, "low": verdict.high, "high": verdict.low}
-        words |= {name: None if end is None else 1 / end if end else math.inf for name, end in ends.items()}
+        words |= {name: 1 / end if end else None for name, end in ends.items()}
     return msgspec.structs.replace(verdict, **words, limit=claim.limit, unit=claim.unit)
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from pytest_edgeai.records import Evidence, Outcome
+from pytest_edgeai.records import Outcome
 from pytest_edgeai.stats import order
 from pytest_edgeai.units import show
 
@@ -37,8 +37,8 @@ class Finding:
     seconds: float = 0.0
     samples: int = 0
     notes: list[str] = field(default_factory=list)
-    evidence: Evidence | None = None
-    """What a later run may go on from, where that is sound."""
+    evidence: list[float] = field(default_factory=list)
+    """Differences of rounds that a later run may go on from; none where that is not sound."""
 
 
 def exact(value: float, operator: str, limit: float) -> Finding:
@@ -72,11 +72,13 @@ def extremes(
     seconds: float = 0.0,
     samples: str = "processes",
     unit: str = "ratio",
+    guard: float = 0.0,
 ) -> Finding:
     """One number a process (or a block): proven when all are on one side of the limit; against a baseline, all pairs of them.
 
     That holds for the median process (the median ratio of two of them) with an error of at most 2**-n a side, whatever the distribution.
-    Where a share may not count, the claim must hold with it and without it, on both sides alike. ``unit``: of the limit.
+    Where a share may not count, the claim must hold with it and without it, on both sides alike. ``unit``: of the limit. ``guard``: share by
+    which a further process may differ from all of these.
     """
     over = baseline or [1.0]
     if min(over) <= 0:
@@ -86,6 +88,7 @@ def extremes(
     ranges = [_range(variant, over)]
     if spare is not None:
         ranges.append(_range(_less(variant, spare.variant), _less(over, spare.baseline)))
+    ranges = [(low * (1 - guard), high * (1 + guard)) for low, high in ranges]
     low, high = min(one[0] for one in ranges), max(one[1] for one in ranges)
     outcome = outcome_of(low, high, operator, limit)
     notes = []

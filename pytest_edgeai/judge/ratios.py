@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 from pytest_edgeai.judge.finding import Finding
 from pytest_edgeai.judge.rules import Rules
 from pytest_edgeai.protocols import TurnSampler
-from pytest_edgeai.records import Evidence, Outcome
+from pytest_edgeai.records import Outcome
 from pytest_edgeai.stats import sequential, student
 
 RESTLESS_ROUNDS = 30
@@ -26,7 +27,7 @@ TELLING_ROUNDS = 8
 _OPPOSITE = {">=": "<=", "<=": ">="}
 
 
-def speedup(sampler: TurnSampler, operator: str, limit: float, rules: Rules, before: Evidence | None = None) -> Finding:
+def speedup(sampler: TurnSampler, operator: str, limit: float, rules: Rules, before: Sequence[float] = ()) -> Finding:
     """The ratio of two latencies, measured in turns.
 
     First a sign test as an e-process (Robbins' beta mixture; Howard & Ramdas, arXiv 1906.09712), valid however often it is looked at: rounds
@@ -38,22 +39,22 @@ def speedup(sampler: TurnSampler, operator: str, limit: float, rules: Rules, bef
     Other programs on the cores change a speed-up itself (see :mod:`pytest_edgeai.measure.quiet`), unless both sides do the same work by
     the same means. So of two that differ only the rounds that began with the cores free are believed; all of them where the limit is far.
 
-    ``before``: what earlier runs found about the same two variants on this machine. The e-process goes on from there; looks are not made
-    again, for their error rate is spent.
+    ``before``: the believed differences of earlier runs of the same two variants on this machine. The e-process goes on from there; looks are
+    not made again, for their error rate is spent.
     """
     comparison = _Comparison(sampler, operator, math.log(limit), rules, before)
     return comparison.finding(comparison.side())
 
 
 class _Comparison:
-    def __init__(
-        self, sampler: TurnSampler, operator: str, at: float, rules: Rules, before: Evidence | None = None
-    ) -> None:
+    def __init__(self, sampler: TurnSampler, operator: str, at: float, rules: Rules, before: Sequence[float]) -> None:
         self._sampler, self._operator, self._at, self._rules, self._before = sampler, operator, at, rules, before
-        half = {operator: rules.alpha / 2, _OPPOSITE[operator]: rules.alpha_fail / 2}
+        half = {operator: rules.alpha_pass / 2, _OPPOSITE[operator]: rules.alpha_fail / 2}
         self._alpha = half
         """Side -> error rate of the e-process, and of all looks together."""
-        self._near = _Sides(at, rules.guard, half, before)
+        self._near = _Sides(at, rules.guard, half)
+        for difference in before:
+            self._near.add(difference)
         self._far = _Sides(at, math.log(rules.contended), half)
         self._believed: list[list[float]] = [[] for _ in range(sampler.pairs)]
         self._rounds: list[list[float]] = [[] for _ in range(sampler.pairs)]
@@ -83,9 +84,9 @@ class _Comparison:
 
     def _between_pairs(self) -> str | None:
         """Further pairs of processes, until a look at their medians proves something."""
-        if self._gave_up or self._before is not None:
-            return None
         rounds = min(ENOUGH_ROUNDS, *map(len, self._believed))
+        if self._before or not rounds:
+            return None
         for pairs in self._rules.looks:
             while self._sampler.pairs < pairs:
                 if not self._further_pair(rounds):
@@ -158,7 +159,7 @@ class _Comparison:
 
     def _seen(self) -> NDArray[np.float64]:
         """What is summed up: the believed rounds where there are enough of them."""
-        believed = list(itertools.chain(*self._believed))
+        believed = [*self._before, *itertools.chain(*self._believed)]
         return np.array(believed if believed and not self._by_far else list(itertools.chain(*self._rounds)))
 
     def _wanted(self) -> int | None:
@@ -178,9 +179,9 @@ class _Comparison:
         high = -sequential.lower_sign_bound(-seen, self._alpha["<="]) + guard
         if self._look_bounds is not None:
             low, high = max(low, self._look_bounds[0]), min(high, self._look_bounds[1])
-        if side is None and self._odd:  # the bounds must not deny what the odd pair shows
-            medians = [float(np.median(differences)) for differences in self._believed]
-            low, high = min(low, *medians), max(high, *medians)
+        if side is None:  # they may not claim more than is proven
+            low, high = min(low, self._at), max(high, self._at)
+        earlier = f" ({len(self._before)} of them in earlier runs)" if self._before else ""
         return Finding(
             Outcome.INCONCLUSIVE if side is None else Outcome.PASS if side == self._operator else Outcome.FAIL,
             math.exp(float(np.median(seen))),
@@ -188,16 +189,16 @@ class _Comparison:
             math.exp(high),
             1 - self._rules.alpha,
             "t bounds of process pairs in turns" if self._by_look else "sign e-process in turns",
-            f"{sampler.pairs} process pairs, {len(seen)} rounds, {sampler.seconds():.2g} s",
+            f"{sampler.pairs} process pairs, {len(seen)} rounds{earlier}, {sampler.seconds():.2g} s",
             sampler.seconds(),
             len(seen),
             [] if side else [self._why_open(seen)],
-            self._near.evidence(),
+            [*self._before, *itertools.chain(*self._believed)],
         )
 
     def _why_open(self, seen: NDArray[np.float64]) -> str:
         """Why nothing is proven, and what would prove it."""
-        if self._gave_up:
+        if self._gave_up or not all(self._believed):
             rounds = sum(map(len, self._rounds))
             return (
                 f"other programs kept running on the cores ({self._disturbed} of {rounds} rounds began beside them), "
@@ -226,10 +227,9 @@ class _Comparison:
 class _Sides:
     """Evidence for both sides of a limit, each ``margin`` away from it."""
 
-    def __init__(self, at: float, margin: float, alpha: dict[str, float], before: Evidence | None = None) -> None:
+    def __init__(self, at: float, margin: float, alpha: dict[str, float]) -> None:
         self._needed = {side: -math.log(rate) for side, rate in alpha.items()}
-        self._above = _Sign(at + margin, *(before.above if before else (0, 0)))
-        self._below = _Sign(at - margin, *(before.below if before else (0, 0)))
+        self._above, self._below = _Sign(at + margin), _Sign(at - margin)
 
     def add(self, difference: float) -> None:
         self._above.add(difference)
@@ -243,16 +243,12 @@ class _Sides:
             return "<="
         return None
 
-    def evidence(self) -> Evidence:
-        """All counts, those of earlier runs included."""
-        return Evidence(above=(self._above.greater, self._above.less), below=(self._below.greater, self._below.less))
-
 
 class _Sign:
     """Counts for one threshold; ties count for neither side."""
 
-    def __init__(self, threshold: float, greater: int, less: int) -> None:
-        self._threshold, self.greater, self.less = threshold, greater, less
+    def __init__(self, threshold: float) -> None:
+        self._threshold, self.greater, self.less = threshold, 0, 0
 
     def add(self, difference: float) -> None:
         self.greater += difference > self._threshold

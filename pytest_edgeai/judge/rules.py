@@ -32,10 +32,18 @@ class Rules:
     """Of the error rate of a false FAIL, this comparison's part: the gates of a run share one (Bonferroni). A false PASS needs no share, because
     a release needs all its gates (intersection-union: Berger 1982)."""
 
+    turned: bool = False
+    """Whether the claim that is decided is the opposite of the one that was made: then its PASS is what reddens the gate."""
+
+    @property
+    def alpha_pass(self) -> float:
+        """Of a false PASS of the claim that is decided, on speed."""
+        return self.alpha * (self.share if self.turned else 1)
+
     @property
     def alpha_fail(self) -> float:
-        """Of a false FAIL on speed, this comparison's share of it."""
-        return self.alpha * self.share
+        """Of a false FAIL of it."""
+        return self.alpha * (1 if self.turned else self.share)
 
 
 RIGOR = {"quick": Rules(budget=20.0), "strict": Rules(budget=120.0, looks=(5, 8))}

@@ -46,7 +46,7 @@ def too_few(
     what, note = "groups" if grouped else "items", ""
     if operator == ">=" and limit >= at_most:
         note = f"no number of {what} proves {show(limit, 'proportion')}: ask for less, or claim it of exactly this dataset (--edge-population)"
-    elif operator == ">=" and units < (needed := _needed(limit, rules.accuracy_pass, grouped=grouped)):
+    elif operator == ">=" and limit < 1 and units < (needed := _needed(limit, rules.accuracy_pass, grouped=grouped)):
         note = f"{units} {what} can't prove it even without one error; it needs at least {needed}"
     elif (
         operator == "<="
@@ -89,7 +89,8 @@ def accuracy_ratio(
     else:
         totals = (variant, reference) if groups is None else (_totals(variant, groups), _totals(reference, groups))
         low, high = _ratio_bounds(*totals, above, below)
-        side, method, notes = _decided(low, high, float(variant.mean() / reference.mean()), limit, above, groups, items)
+        estimate = float(variant.mean() / reference.mean())
+        side, method, notes = _decided(low, high, estimate, limit, (above, below), groups, items)
     if right_or_wrong:
         notes.insert(0, flips(variant, reference))
     return _found(
@@ -130,7 +131,7 @@ def corpus_ratio(
             np.random.default_rng(0),
             CORPUS_RESAMPLES,
         )
-    side, method, notes = _decided(low, high, mine / others, limit, above, groups, items)
+    side, method, notes = _decided(low, high, mine / others, limit, (above, below), groups, items)
     return _found(mine / others, low, high, side, operator, above, below, method, spent, items, notes)
 
 
@@ -147,9 +148,7 @@ def proportion(scores: Scores, operator: str, limit: float, rules: Rules, *, gro
         outcome, method = outcome_of(low, high, operator, limit), "Clopper-Pearson"
         notes = [_more_items(low, high, estimate, limit, items)] if outcome is Outcome.INCONCLUSIVE else []
         return Finding(outcome, estimate, low, high, 1 - max(above, below), method, spent, 0.0, items, notes)
-    # What is rare is as invisible in few groups on either side.
-    rare = limit if operator == ">=" else 1 - limit
-    side, method, notes = _decided(low, high, estimate, limit, above, groups, items, rare)
+    side, method, notes = _decided(low, high, estimate, limit, (above, below), groups, items, most=1.0)
     return _found(estimate, low, high, side, operator, above, below, method, spent, items, notes)
 
 
@@ -175,7 +174,12 @@ def exactly(
     variant: Sequence[float], reference: Sequence[float] | None, operator: str, limit: float, items: int
 ) -> Finding:
     """A claim on exactly these items, by arithmetic: one score of all of them a run, of runs which must agree on the side of the limit."""
-    found = extremes(variant, operator, limit, reference or (), samples="runs")
+    if reference and min(reference) <= 0:
+        return extremes(variant, operator, limit, reference, samples="runs")
+    shares = [one / other for one in variant for other in reference or (1.0,)]
+    # What is equal but for rounding is equal.
+    shares = [limit if math.isclose(share, limit, rel_tol=1e-12) else share for share in shares]
+    found = extremes(shares, operator, limit, samples="runs")
     confidence, method = 1.0 if found.low == found.high else None, "arithmetic on exactly these items"
     spent = f"exactly this dataset: {items} items, {len(variant)} runs"
     return dataclasses.replace(found, confidence=confidence, method=method, spent=spent, samples=items)
@@ -221,8 +225,10 @@ def _paired_proportions(
     not_above, not_below = proportions.exact_p_values(both, better, worse, neither, limit)
     side = ">=" if not_above <= above else "<=" if not_below <= below else None
     notes = []
+    # The approximation's bounds may not claim more than is proven, nor less.
+    low = max(low, limit) if side == ">=" else min(low, limit)
+    high = min(high, limit) if side == "<=" else max(high, limit)
     if side is None:
-        low, high = min(low, limit), max(high, limit)  # the approximation's bounds may not claim more than is proven
         z = proportions.non_inferiority_z(both, better, worse, neither, limit)
         level = NormalDist().inv_cdf(1 - (above if z > 0 else below))
         notes.append(_wanted(len(variant), level / abs(z) if z else math.inf))
@@ -270,31 +276,50 @@ def _decided(
     high: float,
     estimate: float,
     limit: float,
-    above: float,
+    errors: tuple[float, float],
     groups: Groups | None,
     items: int,
-    rare: float | None = None,
+    most: float = math.inf,
 ) -> tuple[str | None, str, list[str]]:
-    """The side of the limit that a bootstrap proves (">=", "<=" or none), method, notes. ``rare``: the share whose rest must not stay unseen."""
-    needed = max(_needed(limit if rare is None else rare, above, grouped=groups is not None), LEAST_UNITS)
+    """The side of the limit that a bootstrap proves (">=", "<=" or none), method, notes.
+
+    ``errors``: of finding the truth above the limit, and below it. ``most``: the most that the mean can be.
+    """
+    above = estimate >= limit
+    if above:
+        # What must not stay unseen: a collapse of the rest of the items.
+        rare, error = (limit if limit < 1 else limit / estimate), errors[0]
+    else:
+        rare, error = (1 - limit if most == 1 else estimate / limit), errors[1]
+    needed = max(_needed(rare, error, grouped=groups is not None), LEAST_UNITS)
     method, units, what = "paired bootstrap", items, "items"
     if groups is not None:
         sizes = _totals(np.ones(items), groups)
         # Kish (1965): so many equal groups would be worth as much.
         units = int(sizes.sum() ** 2 / np.sum(sizes**2))
         method, what = f"paired bootstrap over {len(sizes)} groups", "groups (counted as if equally large)"
-    # Resampling few units can't see a collapse that strikes a rare one.
-    side = ">=" if low >= limit and units >= needed else "<=" if high < limit and units >= LEAST_UNITS else None
+    side = None if units < needed else ">=" if low >= limit else "<=" if high < limit else None
     if side is not None:
         return side, method, []
-    if units < needed:
-        return side, method, [f"{units} {what} can't prove it even without one error; it needs at least {needed}"]
+    if above and needed == math.inf:
+        return (
+            side,
+            method,
+            [
+                f"no number of {what.split()[0]} proves it: ask for less, or claim it of exactly this dataset (--edge-population)"
+            ],
+        )
+    least = needed if above else LEAST_UNITS
+    if units < least:
+        return side, method, [f"{units} {what} can't prove it even without one error; it needs at least {least}"]
     return side, method, [_more_items(low, high, estimate, limit, items)]
 
 
-def _needed(rare: float, alpha: float, *, grouped: bool) -> int:
+def _needed(rare: float, alpha: float, *, grouped: bool) -> float:
     """Units of which one at least shows what strikes more than a share ``1 - rare`` of them; as many as prove a claim without one error."""
-    needed = order.needed_n(rare, 1 - alpha) if 0 < rare < 1 else 0
+    if rare >= 1:
+        return math.inf
+    needed = order.needed_n(rare, 1 - alpha) if rare > 0 else 0
     return math.ceil(MORE_GROUPS * needed) if grouped else needed
 
 

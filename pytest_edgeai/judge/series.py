@@ -53,7 +53,7 @@ class _Statistic:
 def percentile(sampler: SeriesSampler, p: float, operator: str, limit: float, rules: Rules, unit: str = "s") -> Finding:
     """A percentile of solo calls, by order-statistic bounds that count calls which are alike as fewer."""
     tail = p if operator[0] == "<" else 1 - p
-    first = max(MIN_SERIES, order.needed_n(p, 1 - _spent(rules.alpha, 0), exceedances=2))
+    first = max(MIN_SERIES, order.needed_n(p, 1 - _spent(rules.alpha_pass, 0), exceedances=2))
     statistic = _Statistic(
         lambda values: order.percentile(values, p),
         lambda values, low, high: order.series_bounds(values, p, low, high),
@@ -72,7 +72,7 @@ def throughput(sampler: SeriesSampler, operator: str, limit: float, rules: Rules
         lambda rates: float(np.median(rates)),
         lambda rates, low, high: order.series_bounds(rates, 0.5, low, high),
         lambda confidence: order.needed_n(0.5, confidence),
-        order.needed_n(0.5, 1 - _spent(rules.alpha, 0), exceedances=5),
+        order.needed_n(0.5, 1 - _spent(rules.alpha_pass, 0), exceedances=5),
         "order statistics of blocks",
         "items/s",
         samples="blocks",
@@ -114,14 +114,14 @@ def _series(sampler: SeriesSampler, asked: _Statistic, operator: str, limit: flo
     values = _more(sampler, np.empty(0), min(PILOT, asked.first), budget)
     each = max(sampler.seconds() - started, 1e-9) / len(values)
     fitting = max(len(values), int((budget - started) / each))
-    least = asked.least(1 - _spent(rules.alpha, 0))
+    least = asked.least(1 - _spent(rules.alpha_pass, 0))
     enough = fitting >= least
     first = asked.first if enough else max(len(values), fitting // 4)  # too few to pass may be enough to fail
     look, extended = 0, False
     bounds = _Interval(asked.estimate(values), None, None, limit, guard)
     while enough or not TEST[operator](bounds.estimate, limit):
         values = _more(sampler, values, first * 2**look, budget)
-        passing, failing = 1 - _spent(rules.alpha, look), 1 - _spent(rules.alpha_fail, look)
+        passing, failing = 1 - _spent(rules.alpha_pass, look), 1 - _spent(rules.alpha_fail, look)
         low, high = asked.bounds(values, *((failing, passing) if rises else (passing, failing)))
         bounds = _Interval(asked.estimate(values), low, high, limit, guard)
         if bounds.outcome(operator) is not Outcome.INCONCLUSIVE or len(values) < first * 2**look or look + 1 == LOOKS:

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import os
 import platform
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from pytest_edgeai.stats import spread
 
 STEADY = 0.1
 """Spread (rMAD) of the constant work up to which its median is believed: on two cores it takes the one or the other time, as its threads meet."""
+KEPT_SECONDS = 7 * 86400.0
+"""After so long a machine may have got another cooler, governor or neighbour."""
 
 
 class Pace:
@@ -48,7 +51,9 @@ class Pace:
 
     def _read(self) -> float | None:
         try:
-            return float(self._path.read_text()) if self._path else None
+            if self._path is None or time.time() - self._path.stat().st_mtime > KEPT_SECONDS:
+                return None
+            return float(self._path.read_text())
         except (OSError, ValueError):
             return None
 

@@ -16,6 +16,7 @@ _NO_FILE = (b"/dev/shm/", b"/dev/zero", b"/memfd:", b"/SYSV")
 """How the names of mappings begin that have a name, and no file that their pages could be read from again."""
 _UNKNOWN = 0.02
 """Share of a footprint that may be unknown when several processes make it up."""
+_ENDED = "a process that the engine started has ended, and nothing tells what memory it had"
 
 
 class Memory:
@@ -72,9 +73,13 @@ class Memory:
         """
         mark, before, now = _status("self", "VmHWM"), self._before, _look()
         if now.ended > before.ended or _faults_of_ended() != self._faults:
-            raise UnsupportedError("a process that the engine started has ended, and nothing tells what memory it had")
+            raise UnsupportedError(_ENDED)
         for field, where in (("VmSwap", "swapped out"), ("HugetlbPages", "in hugetlbfs")):
-            if any(_status(pid, field) for pid in ("self", *now.children)):
+            try:
+                uncounted = any(_status(pid, field) for pid in ("self", *now.children))
+            except OSError:  # just now
+                raise UnsupportedError(_ENDED) from None
+            if uncounted:
                 raise UnsupportedError(f"a part of it is {where}, which the kernel's high-water mark doesn't count")
         peak = _joint_peak(mark, now, before)
         mapped = max(0, now.mapped - before.mapped)

@@ -48,7 +48,7 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     if not edge.settings.plan:
         selected = [item for item in session.items if GATES & set(getattr(item, "fixturenames", ()))]
         if selected and not (option.collectonly or getattr(option, "setuponly", False)):
-            edge.run.gates = len(selected)
+            edge.run.gates = sum(map(_is_ours, session.items))  # any of them may make a claim
             edge.run.journal.write("selected", "", len(selected))
         return None
     _print_plans(session.config, session.items)
@@ -61,6 +61,7 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None]:
         return (yield)
     session = state.session(item.config)
     session.verdicts.clear()
+    session.claims = 0
     with translated(session, item):
         return (yield)
 

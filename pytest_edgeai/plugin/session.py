@@ -34,6 +34,8 @@ class EdgeSession:
         self.worker_input: dict[str, Any] | None = getattr(config, "workerinput", None)
         self.verdicts: list[Verdict] = []
         """Of the running test, in the order in which they were asked for."""
+        self.claims = 0
+        """How many it made so far, its fixtures included."""
         self.problem: EdgeError | None = None
         """What stopped the collection of edge tests."""
         self.unwritten = ""
@@ -181,9 +183,9 @@ class _Listening:
 
     def decide(self, claim: "Claim") -> "Verdict":
         """As the study does."""
-        asked = len(self._session.verdicts)
-        verdict = self._study.decide(dataclasses.replace(claim, place=asked + 1))
+        verdict = self._study.decide(dataclasses.replace(claim, place=self._session.claims + 1))
         if verdict not in self._session.verdicts:
+            self._session.claims += 1
             self._session.verdicts.append(verdict)
         return verdict
 

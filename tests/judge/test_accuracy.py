@@ -385,7 +385,7 @@ def test_grouped_items_prove_what_they_can():
     assert findings[0].method == "paired bootstrap over 120 groups"
     assert findings[0].spent == f"{len(good[0])} items in 120 groups"
     assert (
-        "groups (counted as if equally large) can't prove it even without one error; it needs at least 89"
+        "groups (counted as if equally large) can't prove it even without one error; it needs at least 30"
         in findings[2].notes[1]
     )
 
@@ -485,3 +485,35 @@ def test_runs_that_disagree_about_exactly_this_dataset_leave_it_open():
 )
 def test_the_same_scores_get_the_same_finding_to_the_last_bit(judge):
     assert judge() == judge()
+
+
+@pytest.mark.parametrize("grouped", [False, True], ids=["items", "groups"])
+def test_a_limit_of_one_is_not_proven_by_items_that_only_seem_to_be_equal(grouped):
+    """A collapse of one in thirty is rarely seen in forty."""
+    groups = np.repeat(np.arange(40), 5) if grouped else None
+    equal = np.ones(200 if grouped else 40) * (1.0 if grouped else 0.7)
+
+    findings = [
+        accuracy_ratio(equal, equal, operator, limit, QUICK, groups=groups)
+        for operator, limit in ((">=", 1.0), ("<=", 1.001))
+    ]
+
+    assert [finding.outcome for finding in findings] == [INCONCLUSIVE, INCONCLUSIVE]
+    assert any("no number of" in note for note in findings[0].notes)
+
+
+def test_a_real_valued_score_that_is_better_throughout_is_proven_to_be():
+    rng = np.random.default_rng(2)
+    reference = rng.uniform(0.4, 0.6, 200)
+
+    assert accuracy_ratio(1.2 * reference, reference, ">=", 1.0, QUICK).outcome is PASS
+    assert accuracy_ratio(reference, 1.2 * reference, ">=", 1.0, QUICK).outcome is FAIL
+
+
+def test_what_is_equal_but_for_rounding_holds_exactly():
+    assert exactly([0.72, 0.72], [0.80, 0.80], ">=", 0.9, 100).outcome is PASS
+    assert exactly([0.72, 0.72], [0.80, 0.80], ">", 0.9, 100).outcome is FAIL
+
+
+def test_a_reference_that_scores_nothing_is_an_error_exactly_too():
+    assert exactly([0.5, 0.5], [0.0, 0.0], ">=", 0.9, 100).outcome is ERROR

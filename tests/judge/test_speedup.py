@@ -363,7 +363,9 @@ def test_a_later_run_goes_on_where_an_earlier_one_stopped():
 
     assert later[-1].outcome is PASS
     assert len(later) > 2
-    assert sum(later[-1].evidence.above) == sum(finding.samples for finding in later)
+    assert [finding.samples for finding in later[:-1]] == [15 * (place + 1) for place in range(len(later) - 1)]
+    assert len(later[-1].evidence) == later[-1].samples
+    assert later[-1].low > 1
 
 
 def test_going_on_makes_no_look_at_medians_again():
@@ -373,6 +375,31 @@ def test_going_on_makes_no_look_at_medians_again():
 
     assert finding.outcome is INCONCLUSIVE
     assert finding.spent.startswith("3 process pairs, ")
+
+
+@pytest.mark.parametrize("looks", [(), (5,)])
+def test_a_pair_without_a_round_that_can_be_believed_leaves_it_open(looks):
+    class Shared(Told):
+        """Other programs are there whenever the second pair has its turn."""
+
+        alike = False
+
+        @property
+        def free(self):
+            return self.rounds % 2 == 1
+
+    finding = speedup(Shared(0.5, pairs=2, round_seconds=1.0), ">=", 1.0, dataclasses.replace(QUICK, looks=looks))
+
+    assert finding.outcome is INCONCLUSIVE
+    assert "10 of 20 rounds began beside them" in finding.notes[0]
+    assert finding.low <= 1 <= finding.high
+
+
+def test_a_claim_that_stands_for_its_opposite_has_the_share_on_its_other_side():
+    rules = dataclasses.replace(QUICK, share=1 / 100, turned=True)
+
+    assert speedup(Told(0.5), ">=", 1.0, rules).samples == 18
+    assert speedup(Told(-0.5), ">=", 1.0, rules).samples == 12
 
 
 def test_the_reported_interval_is_the_sequential_one_widened_by_the_guard():

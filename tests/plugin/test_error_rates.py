@@ -53,7 +53,24 @@ def test_a_rerun_goes_on_where_the_last_run_stopped_and_what_it_proved_stays_pro
     anew = verdict()
 
     assert (stopped.outcome, rounds(stopped)) == (Outcome.INCONCLUSIVE, 3)
-    assert (went_on.outcome, rounds(went_on)) == (Outcome.FAIL, 9)
+    assert (went_on.outcome, rounds(went_on)) == (Outcome.FAIL, 12)
+    assert "12 rounds (3 of them in earlier runs)" in went_on.spent
+    assert went_on.low > 0.001
     assert (proven.outcome, proven.estimate) == (Outcome.FAIL, went_on.estimate)
     assert "an earlier run proved it" in proven.notes[-1]
-    assert rounds(anew) == 12
+    assert anew.spent.startswith("3 process pairs, 12 rounds, ")
+
+
+def test_what_was_proven_with_few_gates_is_decided_anew_among_many(edge, results):
+    gate = "def test_gate(edge_variants{}):\n    one, other = edge_variants\n    assert one.latency.p50 / other.latency.p50 <= 0.001\n"
+    recipes = "--edge-recipe=fake-fp32-plain fake-fp32-twice"
+    edge.write(gate.format(""), fake=True)
+    edge.run(recipes).assert_outcomes(failed=1)
+
+    edge.write("@pytest.mark.parametrize('number', range(40))\n" + gate.format(", number"), fake=True)
+    edge.run(recipes, "--edge-continue").assert_outcomes(failed=40)
+
+    among = results().gates[0].verdict
+    assert among.outcome is Outcome.FAIL
+    assert "(12 of them in earlier runs)" in among.spent
+    assert rounds(among) == 18
