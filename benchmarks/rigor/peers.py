@@ -29,7 +29,7 @@ def percentage(statistic: Callable[[Samples], float], limit: float = 0.05) -> Ru
 def pyperf(baseline: Samples, variant: Samples, least: float = 0.0) -> bool:
     """``pyperf compare_to``, with ``--min-speed`` where ``least`` is a share: Student's t test with equal variances, two-sided at 0.05, and slower.
 
-    Its values are means of 0.1 s of calls. Source: ``is_significant`` of pyperf/_utils.py and ``CompareData`` of pyperf/_compare.py, 2.x. A test with
+    Its values are means of at least 0.1 s of calls. Source: ``is_significant`` of pyperf/_utils.py and ``CompareData`` of pyperf/_compare.py, 2.x. A test with
     different numbers of values on both sides is an error there that counts as significant; here both sides have the same number.
     """
     from scipy.stats import ttest_ind

@@ -47,7 +47,15 @@ def simulate(name: str, file: Path, seed: str, runs: int) -> Found:
     for _ in range(runs):
         outcomes, rounds, seconds = [], 0, 0.0
         for _ in range(row.gates):
-            replay = Replay(deck, coin, pairs=rules.pairs, faster=row.faster, mirrored=mirrored, patience=rules.budget)
+            replay = Replay(
+                deck,
+                coin,
+                pairs=rules.pairs,
+                faster=row.faster,
+                mirrored=mirrored,
+                patience=rules.budget,
+                alike=row.alike,
+            )
             finding = ratios.speedup(replay, ">=", row.limit, rules)
             outcomes.append(finding.outcome)
             rounds += finding.samples

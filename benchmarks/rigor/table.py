@@ -162,8 +162,8 @@ def _durations(found: dict[tuple[str, str], Found], lived: dict[tuple[str, str],
         ]
         rows.append([row.title, key[1], *both, *whole])
     note = (
-        "Medians. Sampling includes warming up 0.2 s a pair of processes. The time from asking to the verdict is that of live runs, with the start of "
-        "the first worker processes and the waiting for free cores told apart."
+        "Medians. Sampling is rounds alone; warming up takes some 0.2 s a pair of processes. The time from asking to the verdict is that of live runs, with the start "
+        "of the first worker processes (warming up included) and the waiting for free cores told apart."
     )
     columns = [
         "comparison",
