@@ -49,7 +49,8 @@ class Evaluation:
         self._dataset, self._files, self._answer, self._reference = dataset, files, answer, reference
         self._rule = rule
         self._exactly = population == "dataset"
-        self._scored_part = WHOLE if self._exactly else EVALUATION
+        self.scored_part = WHOLE if self._exactly else EVALUATION
+        """Of the dataset: what is scored of every variant."""
         self._scores: dict[tuple[str, int], Scores | Corpus] = {}
         self._failures: dict[tuple[str, int], EdgeError] = {}
         self._outputs: dict[tuple[str, int], Path] = {}
@@ -62,6 +63,8 @@ class Evaluation:
         """What a claim on accuracy comes to. Raises EdgeError."""
         if self._exactly:
             return self._find_exactly(claim, rules)
+        if claim.limit > 1 and claim.other is None and self._rule.corpus is None:
+            raise UsageError(f"accuracy is a share from 0 to 1, not {claim.limit:g}: write 0.95 for 95 %.")
         # Equality has no chance among unseen items.
         claim = dataclasses.replace(claim, operator=">=" if claim.operator[0] == ">" else "<=")
         part = CONFIRMATION if claim.fresh else EVALUATION
@@ -142,7 +145,7 @@ class Evaluation:
 
     def _places(self, part: str) -> NDArray[np.int64]:
         """Of a part's items among those that are scored."""
-        return np.flatnonzero(np.isin(self._dataset.indexes(self._scored_part), self._indexes(part)))
+        return np.flatnonzero(np.isin(self._dataset.indexes(self.scored_part), self._indexes(part)))
 
     def _groups(self, part: str) -> Groups | None:
         groups = self._dataset.groups
@@ -182,7 +185,7 @@ class Evaluation:
 
     def _scored(self, variant: str, run: int) -> Scores | Corpus:
         outputs = self._answers(variant, run)
-        count, items = len(next(iter(outputs.values()))), len(self._indexes(self._scored_part))
+        count, items = len(next(iter(outputs.values()))), len(self._indexes(self.scored_part))
         if count != items:
             raise ModelError(f"{variant}: {count} outputs came back for {items} items.")
         if self._rule.output is not None and self._rule.output not in outputs:
@@ -202,7 +205,7 @@ class Evaluation:
         self, score: Callable[[Mapping[str, NDArray[Any]], Any], float], variant: str, outputs: dict[str, NDArray[Any]]
     ) -> Corpus:
         labels = self._dataset.labels
-        known = labels[self._indexes(self._scored_part)] if labels is not None else self._answers(self._reference, 0)
+        known = labels[self._indexes(self.scored_part)] if labels is not None else self._answers(self._reference, 0)
 
         def of(places: NDArray[np.int64]) -> float:
             chosen = (
@@ -223,11 +226,16 @@ class Evaluation:
             raise UsageError(f"The score '{name}' failed on the outputs of {variant}: {told}") from error
         if not np.isfinite(found).all():
             raise UsageError(f"The score '{name}' gave NaN or infinity on the outputs of {variant}.")
+        outside = next((value for value in found if not 0 <= value <= 1), None)
+        if outside is not None and self._rule.corpus is None and name not in scoring.BUILT_IN:
+            raise UsageError(
+                f"The score '{name}' gave {outside:g} on the outputs of {variant}; an item's score lies between 0 (wrong) and 1 (right)."
+            )
         return found
 
     def _demand_answers(self, variant: str, outputs: Mapping[str, NDArray[Any]]) -> None:
         """A model that gives the same real numbers whatever it is given is broken, not bad. Raises ModelError."""
-        digests = [self._dataset.digests[index] for index in self._dataset.indexes(self._scored_part)]
+        digests = [self._dataset.digests[index] for index in self._dataset.indexes(self.scored_part)]
         real = [array for array in outputs.values() if array.dtype.kind == "f" and array.size]
         if real and len(set(digests)) >= DIFFERENT and all((array == array[:1]).all() for array in real):
             raise ModelError(
@@ -250,9 +258,9 @@ class Evaluation:
     def _answers(self, variant: str, run: int) -> dict[str, NDArray[Any]]:
         if (variant, run) not in self._outputs:
             path = self._files.folder / f"outputs-{len(self._outputs)}.npz"
-            spoilt = self._answer(variant, self._files.part(self._scored_part), path)
+            spoilt = self._answer(variant, self._files.part(self.scored_part), path)
             if spoilt:
-                indexes = self._dataset.indexes(self._scored_part)
+                indexes = self._dataset.indexes(self.scored_part)
                 raise ModelError(
                     f"{variant}: the outputs of {len(spoilt)} of {len(indexes)} items are not finite (NaN or infinity); "
                     f"the first is item {indexes[spoilt[0]]}."
@@ -263,7 +271,7 @@ class Evaluation:
     def _labels(self) -> Sequence[Any]:
         labels = self._dataset.labels
         if labels is not None:
-            return list(labels[self._dataset.indexes(self._scored_part)])
+            return list(labels[self._dataset.indexes(self.scored_part)])
         return [self._rule.label_of(row) for row in _rows(self._answers(self._reference, 0))]
 
 

@@ -430,7 +430,7 @@ class Study:
         """Of a part of the dataset. Raises EdgeError."""
         found = self._evaluation.figure(name, part)
         # The report compares all variants on the same items.
-        self._note_figure(name, "accuracy", self._evaluation.figure(name, EVALUATION))
+        self._note_figure(name, "accuracy", self._evaluation.figure(name, self._evaluation.scored_part))
         return found
 
     # 5. Choosing: screening -------------------------------------------------------------------------------------------------

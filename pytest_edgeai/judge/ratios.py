@@ -201,8 +201,8 @@ class _Comparison:
         if self._gave_up or not all(self._believed):
             rounds = sum(map(len, self._rounds))
             return (
-                f"other programs kept running on the cores ({self._disturbed} of {rounds} rounds began beside them), "
-                "which changes a speed-up; run it again on a quieter machine"
+                f"other programs kept running on the cores ({self._disturbed} of {rounds} rounds began beside them), which changes a speed-up: "
+                f"beside them only what is a factor of {self._rules.contended:g} away is decided; run it again on a quieter machine"
             )
         if self._odd:
             return "the pairs of processes differ too much to agree about the limit: one of them is odd; run it again"

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 
 import numpy as np
 import pytest
@@ -517,3 +518,17 @@ def test_what_is_equal_but_for_rounding_holds_exactly():
 
 def test_a_reference_that_scores_nothing_is_an_error_exactly_too():
     assert exactly([0.5, 0.5], [0.0, 0.0], ">=", 0.9, 100).outcome is ERROR
+
+
+@pytest.mark.parametrize(("right", "wrong"), [(49, 12), (60, 9)])
+def test_the_items_that_are_forecast_decide_it(right, wrong):
+    """Without flips the score alone says too few."""
+    reference = np.repeat([1.0, 0.0], [right, wrong])
+    finding = accuracy_ratio(reference, reference, ">=", 0.95, QUICK)
+
+    wanted = int(re.search(r"about (\d+) items", finding.notes[1])[1])
+
+    grown = np.repeat([1.0, 0.0], [round(right * wanted / len(reference)), round(wrong * wanted / len(reference))])
+    assert finding.outcome is INCONCLUSIVE
+    assert accuracy_ratio(grown, grown, ">=", 0.95, QUICK).outcome is PASS
+    assert wanted < 1.3 * len(reference)

@@ -41,7 +41,8 @@ def test_a_speedup_that_a_neighbour_shrank_below_the_limit_is_not_held_against_t
     assert finding.outcome is INCONCLUSIVE
     assert finding.estimate == pytest.approx(1.8, rel=0.02)
     told = "other programs kept running on the cores (30 of 30 rounds began beside them), which changes a speed-up"
-    assert finding.notes == [f"{told}; run it again on a quieter machine"]
+    what = "beside them only what is a factor of 4 away is decided"
+    assert finding.notes == [f"{told}: {what}; run it again on a quieter machine"]
     assert finding.samples == RESTLESS_ROUNDS
 
 
