@@ -66,12 +66,10 @@ class Sampled:
             note_figure=lambda *_: None,
         )
 
-    def find(
-        self, subject: str, quantity: str, operator: str, limit: float, other: str = "", share: float = 1.0
-    ) -> Finding:
+    def find(self, subject: str, quantity: str, operator: str, limit: float, other: str = "", **rules: Any) -> Finding:
         unit = "ratio" if other else self._sampling.units[quantity]
         claim = Claim(f"{PREFIX}{subject}", quantity, operator, limit, f"{PREFIX}{other}" if other else None, unit=unit)
-        return self._sampling.find(claim, "", dataclasses.replace(RULES, share=share))
+        return self._sampling.find(claim, "", dataclasses.replace(RULES, **rules))
 
     def _variant(self, name: str) -> Variant:
         recipe = Recipe(framework="heavy", precision="fp32", method=name.removeprefix(PREFIX))
@@ -104,9 +102,11 @@ def test_a_fail_takes_as_many_processes_as_the_gates_of_the_run_need_and_a_pass_
 
 @needs_memory
 def test_what_reddens_the_opposite_of_a_claim_takes_as_many(sampled: Sampled) -> None:
-    found = sampled.find("copied_20", "memory.footprint", ">=", 10 * MB, share=0.25)
+    claimed = sampled.find("copied_20", "memory.footprint", ">=", 10 * MB, share=0.25)
+    opposite = sampled.find("copied_20", "memory.footprint", ">=", 10 * MB, share=0.25, turned=True)
 
-    assert (found.outcome, found.spent) == (PASS, "3 processes")
+    assert (claimed.outcome, claimed.spent) == (PASS, "1 processes")
+    assert (opposite.outcome, opposite.spent) == (PASS, "3 processes")
 
 
 @needs_memory
