@@ -128,6 +128,14 @@ class Sparing(Protocol):
     """Part -> another of its parts, the share of it that a device might do without."""
 
 
+@runtime_checkable
+class Slow(Protocol):
+    """A metric of blocks whose sensor needs them longer than usual."""
+
+    block_seconds: float
+    """How long each lasts at least."""
+
+
 class Task(Protocol):
     """Runs one task in a fresh worker process and hands back its answer."""
 

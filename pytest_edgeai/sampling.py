@@ -18,14 +18,14 @@ from pytest_edgeai.measure.draws import Draws
 from pytest_edgeai.measure.rates import Blocks
 from pytest_edgeai.measure.solo import Calls, Solo
 from pytest_edgeai.measure.turns import Turns
-from pytest_edgeai.protocols import Sparing
+from pytest_edgeai.protocols import Metric, Slow, Sparing
 from pytest_edgeai.records import Figure, Outcome, Variant
 from pytest_edgeai.registry import Registry
 
 BLOCKS = 5
 """For an estimate of a quantity that is one number a block."""
-BLOCK_SECONDS = 10.0
-"""How long a block lasts: a sensor that is updated ten times a second is read to one percent then."""
+BLOCK_SECONDS = 1.0
+"""How long a block lasts, unless the metric asks for more."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -213,7 +213,7 @@ class Sampling:
                 self.setup,
                 (metric.name,) if per_block else self.registry.metrics_per("start", "process"),
                 self.seed(),
-                block_seconds=BLOCK_SECONDS if per_block else None,
+                block_seconds=_block_seconds(metric) if per_block else None,
                 patience=patience,
             )
         draws = self._draws[key]
@@ -233,6 +233,10 @@ def load_of(quantity: str) -> Load:
     """How items are fed for ``throughput@batch=8,requests=2``."""
     setting = dict(part.split("=") for part in quantity.partition("@")[2].split(",") if part)
     return Load(**{name: int(setting.get(name, 1)) for name in SETTINGS["throughput"]})
+
+
+def _block_seconds(metric: Metric) -> float:
+    return metric.block_seconds if isinstance(metric, Slow) else BLOCK_SECONDS
 
 
 def _one_over(value: float | None) -> float | None:

@@ -33,6 +33,7 @@ class Energy:
     name = "energy"
     units: Mapping[str, str] = {"per_call": "J", "power": "W", "idle_per_call": "J", "idle": "W"}
     per = "block"
+    block_seconds = 10.0  # a sensor that is updated ten times a second is read to one percent then
     spare: Mapping[str, str] = {"per_call": "idle_per_call", "power": "idle"}
 
     def __init__(self) -> None:
