@@ -72,10 +72,14 @@ class EdgePytest:
             self.pytester.makeconftest("def pytest_edge_plugins(config):\n    return ['fake_engine']\n")
 
     def run(self, *arguments: str, subprocess: bool = False) -> pytest.RunResult:
-        """Run what was written, for the target ``cross``, which every device is of."""
+        """Run what was written, for the target ``cross``, which every device is of.
+
+        With a small budget: tests run side by side, and what waits for free cores waits as long as its budget.
+        """
         runs = self.pytester.runpytest_subprocess if subprocess else self.pytester.runpytest_inprocess
         return runs(
             "--edge-target=cross",
+            "--edge-budget=4",
             f"--edge-cache={self.cache}",
             f"--edge-report={self.report}",
             "-p",

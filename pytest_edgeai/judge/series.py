@@ -109,6 +109,8 @@ def _series(sampler: SeriesSampler, asked: _Statistic, operator: str, limit: flo
     are widened by that. The budget is doubled once, when one more look would probably decide.
     """
     rises = operator[0] == "<"  # what would speak against the claim
+    # A median suffers by a factor at most; a tail or a spread by any.
+    middle = asked.p == 0.5 and not asked.of_shape
     guard = rules.guard if asked.unit in OF_TIME else 0.0
     budget, started = rules.budget, sampler.seconds()
     values = _more(sampler, np.empty(0), min(PILOT, asked.first), budget)
@@ -122,7 +124,10 @@ def _series(sampler: SeriesSampler, asked: _Statistic, operator: str, limit: flo
     while enough or not TEST[operator](bounds.estimate, limit):
         values = _more(sampler, values, first * 2**look, budget)
         passing, failing = 1 - _spent(rules.alpha_pass, look), 1 - _spent(rules.alpha_fail, look)
-        low, high = asked.bounds(values, *((failing, passing) if rises else (passing, failing)))
+        levels = (failing, passing) if rises else (passing, failing)
+        low, high = asked.bounds(values, *levels)
+        if middle:
+            low, high = _widened(values, low, high, levels, rules.contended)
         bounds = _Interval(asked.estimate(values), low, high, limit, guard)
         if bounds.outcome(operator) is not Outcome.INCONCLUSIVE or len(values) < first * 2**look or look + 1 == LOOKS:
             break
@@ -135,13 +140,11 @@ def _series(sampler: SeriesSampler, asked: _Statistic, operator: str, limit: flo
     notes = []
     # A busy or slow machine makes calls slower and less steady, never faster: only what speaks against the variant is doubtful.
     against = Outcome.FAIL if rises != asked.more_is_faster else Outcome.PASS
-    # A median suffers by a factor at most; a tail or a spread by any.
-    middle = asked.p == 0.5 and not asked.of_shape
     far = middle and not bounds.low / rules.contended <= limit <= bounds.high * rules.contended
     doubt = None
     if outcome is against and not far:
         doubt = _machine(sampler, rules) or _trend(values, asked, "faster")
-    elif outcome is not Outcome.INCONCLUSIVE and not asked.of_shape:
+    elif outcome is not Outcome.INCONCLUSIVE and not asked.of_shape and not far:
         doubt = _trend(values, asked, "slower")
     if doubt:
         outcome = Outcome.INCONCLUSIVE
@@ -167,6 +170,16 @@ def _series(sampler: SeriesSampler, asked: _Statistic, operator: str, limit: flo
         len(values),
         notes,
     )
+
+
+def _widened(
+    values: NDArray[np.float64], low: float | None, high: float | None, levels: tuple[float, float], factor: float
+) -> _Bounds:
+    """The bounds, or where they are tighter those of independent samples, widened by a factor: a level that wanders does so by less."""
+    plain = order.lower_bound(values, 0.5, levels[0]), order.upper_bound(values, 0.5, levels[1])
+    lows = [one for one in (low, plain[0] and plain[0] / factor) if one is not None]
+    highs = [one for one in (high, plain[1] and plain[1] * factor) if one is not None]
+    return max(lows, default=None), min(highs, default=None)
 
 
 class _Interval:
