@@ -489,3 +489,12 @@ def test_blocks_that_the_budget_can_not_hold_are_refused():
 
     assert finding.outcome is INCONCLUSIVE
     assert "it takes at least 8 blocks, about 80 s, and only 2 fit" in finding.notes[0]
+
+
+def test_a_throughput_that_is_far_from_its_limit_is_decided_however_alike_its_blocks_are():
+    """Twenty-four blocks that wander slowly are worth three or four, too few for a bound."""
+    rng = np.random.default_rng(4)
+    rates = 50_000 * np.exp(np.cumsum(rng.normal(0, 0.05, 24)))
+
+    assert throughput(Recorded(rates), ">=", 1, QUICK).outcome is PASS
+    assert throughput(Recorded(rates), ">=", 1e7, QUICK).outcome is FAIL
