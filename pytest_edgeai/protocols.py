@@ -161,11 +161,6 @@ class TurnSampler(Protocol):
         """Whether nothing else ran on the cores when the last round began."""
         ...
 
-    @property
-    def alike(self) -> bool:
-        """Whether both sides do their work by the same means, and so suffer alike from other programs on the cores."""
-        ...
-
     def renew(self) -> int:
         """End the processes so far, start one further pair; its number."""
         ...

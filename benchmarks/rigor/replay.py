@@ -53,7 +53,6 @@ class Replay:
     ``faster``: a factor by which the truth is made faster than the bank's. ``mirrored``: let a coin swap the sides of each pair, which
     makes the truth of a bank of identical code exactly 1. ``layout``: standard deviation of ln(speed-up) that is added between pairs,
     for a bank that comes from one process; with heavy tails (Student's t, 3 degrees of freedom), for some layouts are very bad.
-    ``alike``: whether both sides do their work by the same means.
     """
 
     def __init__(
@@ -66,9 +65,7 @@ class Replay:
         mirrored: bool = False,
         layout: float = 0.0,
         patience: float = 0.0,
-        alike: bool = True,
     ) -> None:
-        self.alike = alike
         self._deck, self._coin = deck, coin
         self._shift, self._mirrored, self._layout, self._patience = math.log(faster), mirrored, layout, patience
         self.waited = 0.0

@@ -67,8 +67,6 @@ class Row:
     """Replays only: a factor on the arm's speed-up."""
     gates: int = 1
     """In one run, whose error rate of a false FAIL they share."""
-    alike: bool = True
-    """Whether both sides are taken to work by the same means; else only rounds count that began with the cores free. Replays only."""
     live: dict[str, int] = field(default_factory=dict)
     """Condition -> whole runs that are wanted; only of arms as they are."""
     rounds: float = math.inf
@@ -177,20 +175,6 @@ ROWS = {
         2.0,
         (FALSE_PASS, FALSE_FAIL),
         live=FEW,
-    ),
-    "fifths-unlike": Row(
-        "2.5 times as fast, at least 2 times, as of different engines",
-        "fifths",
-        2.0,
-        (_found("PASS", 0.99, 0.95),),
-        alike=False,
-    ),
-    "half-unlike": Row(
-        "exactly 2 times as fast, at least 2 times, as of different engines",
-        "half",
-        2.0,
-        (FALSE_PASS, FALSE_FAIL),
-        alike=False,
     ),
     "most-scaled": Row(
         "2 times as fast scaled to 1.9, at least 2 times",

@@ -54,7 +54,6 @@ def simulate(name: str, file: Path, seed: str, runs: int) -> Found:
                 faster=row.faster,
                 mirrored=mirrored,
                 patience=rules.budget,
-                alike=row.alike,
             )
             finding = ratios.speedup(replay, ">=", row.limit, rules)
             outcomes.append(finding.outcome)

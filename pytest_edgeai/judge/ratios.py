@@ -36,8 +36,8 @@ def speedup(sampler: TurnSampler, operator: str, limit: float, rules: Rules, bef
     further pairs of processes: at the numbers of pairs that ``rules.looks`` names, a t bound on the pairs' medians decides. Each of the two
     has half of the error rate, and each look its equal part of that half.
 
-    Other programs on the cores change a speed-up itself (see :mod:`pytest_edgeai.measure.quiet`), unless both sides do the same work by
-    the same means. So of two that differ only the rounds that began with the cores free are believed; all of them where the limit is far.
+    Other programs on the cores change a speed-up itself (see :mod:`pytest_edgeai.measure.quiet`), even of two processes that do the same: for as long
+    as one of them shares its core. So only the rounds that began with the cores free are believed; all of them where the limit is far.
 
     ``before``: the believed differences of earlier runs of the same two variants on this machine. The e-process goes on from there; looks are
     not made again, for their error rate is spent.
@@ -114,19 +114,17 @@ class _Comparison:
 
     def _round(self, pair: int) -> bool:
         """Take one; ``False`` when the cores would not become free for it."""
-        alike = self._sampler.alike
-        if not alike and self._disturbed >= RESTLESS_ROUNDS and not self._sampler.wait():
+        if self._disturbed >= RESTLESS_ROUNDS and not self._sampler.wait():
             self._gave_up = True
             return False
         difference = self._sampler.round(pair)
         self._rounds[pair].append(difference)
-        if alike or self._sampler.free:
+        self._far.add(difference)
+        if self._sampler.free:
             self._believed[pair].append(difference)
             self._near.add(difference)
         else:
             self._disturbed += 1
-        if not alike:
-            self._far.add(difference)
         return True
 
     def _proven(self) -> str | None:

@@ -18,7 +18,7 @@ class Rules:
     accuracy_pass: float = 0.05
     """Of a false PASS on accuracy: the usual level of a non-inferiority test."""
     accuracy_fail: float = 0.01
-    guard: float = 0.015
+    guard: float = 0.02
     """ln of a ratio that the layout of two processes' memory alone can make; nearer to the limit than this, rounds of few pairs prove nothing."""
     contended: float = 4.0
     """Factor by which neighbours on the cores may change a speed-up."""

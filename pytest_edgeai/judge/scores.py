@@ -4,7 +4,6 @@ Claims are about items like those that were scored, unseen ones included. Where 
 and errors are those of groups.
 """
 
-import bisect
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
@@ -32,8 +31,6 @@ MORE_GROUPS = 1.5
 LEAST_UNITS = 30
 """A bootstrap of fewer units proves nothing."""
 CORPUS_RESAMPLES = 1000
-EXACT_ITEMS = 5000
-"""The exact test is asked for a forecast about so many items at most."""
 VALUES = 400_000_000
 """Resampled units that a bootstrap may draw in all."""
 
@@ -232,27 +229,13 @@ def _paired_proportions(
     low = max(low, limit) if side == ">=" else min(low, limit)
     high = min(high, limit) if side == "<=" else max(high, limit)
     if side is None:
-        notes.append(_more_pairs((both, better, worse, neither), limit, above, below))
+        z = proportions.non_inferiority_z(both, better, worse, neither, limit)
+        times = NormalDist().inv_cdf(1 - (above if z > 0 else below)) / abs(z) if z else math.inf
+        if z > 0 and limit < 1:
+            # Nothing is proven by fewer right answers than without one flip, where the exact test asks for more than the score.
+            times = max(times, math.sqrt(order.needed_n(limit, 1 - above) / max(both, 1)))
+        notes.append(_wanted(len(variant), times))
     return low, high, side, "paired non-inferiority, exact (Nam-Blackwelder score)", notes
-
-
-def _more_pairs(table: tuple[int, int, int, int], limit: float, above: float, below: float) -> str:
-    """How many items like these would decide it: by the score first, then by the exact test that decides, as long as that is quick."""
-    items = sum(table)
-    z = proportions.non_inferiority_z(*table, limit)
-    level = NormalDist().inv_cdf(1 - (above if z > 0 else below))
-    guess = items * (level / abs(z)) ** 2 if z else math.inf
-    if guess > EXACT_ITEMS:
-        return _wanted(items, math.sqrt(guess / items))
-
-    def decides(count: int) -> bool:
-        both, better, worse, neither = (round(cell * count / items) for cell in table)
-        error = proportions.exact_p_values(both, better, worse, neither, limit)[0 if z > 0 else 1]
-        return error <= (above if z > 0 else below)
-
-    counts = range(items + 1, 4 * max(items, math.ceil(guess)))
-    place = bisect.bisect_left(counts, True, key=decides)
-    return f"about {counts[min(place, len(counts) - 1)]} items like these would decide it"
 
 
 def flips(variant: Scores, reference: Scores) -> str:

@@ -99,12 +99,6 @@ class Turns:
         """How many pairs of processes there are or were."""
         return len(self._pairs)
 
-    @property
-    def alike(self) -> bool:
-        """Whether the same engine does the same arithmetic on both sides, and so suffers alike from other programs on the cores."""
-        baseline, variant = ((side.recipe.framework, side.recipe.precision, side.recipe.tuning) for side in self._sides)
-        return baseline == variant
-
     def renew(self) -> int:
         """End the processes so far, start one further pair and warm it up; its number. Raises EdgeError."""
         self._ended = self._counters()

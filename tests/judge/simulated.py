@@ -114,7 +114,6 @@ class Turns:
         return math.log(one / self._calls[0]) - math.log(other / self._calls[1])
 
     free = True
-    alike = True
 
     def renew(self) -> int:
         self.pairs += 1
@@ -153,7 +152,6 @@ class Crowded(Turns):
         self._present, self._patience, self._loss = present, patience, loss * call
         self.waited = 0.0
         self.free = True
-        self.alike = False
 
     def round(self, pair: int) -> float:
         self.free = not self._present(self._now())
@@ -188,7 +186,6 @@ class Told:
         return self._differences[(self.rounds - 1) % len(self._differences)]
 
     free = True
-    alike = True
 
     def renew(self) -> int:
         self.pairs += 1

@@ -117,18 +117,6 @@ def test_a_further_pair_takes_the_place_of_those_before(
     assert math.isfinite(difference)
 
 
-def test_variants_are_alike_when_engine_arithmetic_and_tuning_are(fake: Callable[[str], Variant], setup: Setup) -> None:
-    one = fake("plain")
-    tuned = msgspec.structs.replace(one, recipe=msgspec.structs.replace(one.recipe, tuning={"threads": 1}))
-    other = msgspec.structs.replace(one, recipe=msgspec.structs.replace(one.recipe, precision="int8"))
-
-    with Turns(one, fake("twice"), setup, limit=1, pairs=1, seed=1) as same:
-        assert same.alike
-    for different in (tuned, other):
-        with Turns(one, different, setup, limit=1, pairs=1, seed=1) as turns:
-            assert not turns.alike
-
-
 def rounds_of(*seconds: float) -> list[tuple[float, float]]:
     return [(second, 1.0) for second in seconds]
 

@@ -36,7 +36,6 @@ def test_later_claims_of_a_test_must_be_surer_to_fail(edge, results):
 
 
 def test_a_rerun_goes_on_where_the_last_run_stopped_and_what_it_proved_stays_proven(edge, results):
-    # Two variants of one engine and precision: neighbours on the cores make no round doubtful.
     edge.write(
         "def test_gate(edge_variants):\n    one, other = edge_variants\n    assert one.latency.p50 / other.latency.p50 <= 0.001\n",
         fake=True,
