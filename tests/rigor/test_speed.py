@@ -22,7 +22,6 @@ from tests.rigor.machines import Workers, deck
 RUNS = 10_000
 LONG_RUNS = 2500
 """Of comparisons near their limit, which take a hundred times as long; `make rigor` makes ten thousand."""
-"""Of comparisons exactly at the limit, which take the most rounds."""
 CONDITIONS = ("quiet", "hogs", "drift")
 WORK = {"plus10": "B10", "plus5": "B5"}
 """Arm of the rows -> of the streams, where it does more work than the baseline's."""
