@@ -172,9 +172,10 @@ class _Comparison:
     def finding(self, side: str | None) -> Finding:
         """The comparison's end, ``side`` being what is proven."""
         seen, sampler, guard = self._seen(), self._sampler, self._rules.guard
-        # The rounds bound the speed-up of these processes; others of the same code differ from them by up to the guard.
-        low = sequential.lower_sign_bound(seen, self._alpha[">="]) - guard
-        high = -sequential.lower_sign_bound(-seen, self._alpha["<="]) + guard
+        # The rounds bound the speed-up of these processes; others of the same code differ from them by up to the guard. Both bounds are shown at the
+        # rate of a comparison alone: the share that many gates leave of it would take more rounds than a clear verdict has.
+        low = sequential.lower_sign_bound(seen, self._rules.alpha / 2) - guard
+        high = -sequential.lower_sign_bound(-seen, self._rules.alpha / 2) + guard
         if self._look_bounds is not None:
             low, high = max(low, self._look_bounds[0]), min(high, self._look_bounds[1])
         if side is None:  # they may not claim more than is proven

@@ -57,7 +57,13 @@ _COLUMNS = (
 )
 """Figures in the table of variants, before those of metrics from plugins."""
 
-_LEFT_OUT = frozenset({"latency.p90", "latency.p99", "latency.p999", "latency.jitter"})
+_LEFT_OUT = frozenset(
+    {
+        *("latency.p90", "latency.p99", "latency.p999", "latency.jitter"),
+        *("memory.anonymous", "memory.mapped", "memory.inactive"),
+        *("energy.idle", "energy.idle_per_call"),
+    }
+)
 """Figures that only ``results.json`` has: beside those above they tell little."""
 
 _TILES = (

@@ -417,3 +417,11 @@ def test_the_same_rounds_give_the_same_finding():
     one, other = (speedup(Turns(2.05, 2.0, HOGS, seed=7), ">=", 2.0, SHORT) for _ in range(2))
 
     assert one == other
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_both_bounds_are_shown_however_many_gates_share_the_error_rate(sign):
+    """The report has no interval else, and a clear verdict has few rounds."""
+    finding = speedup(Told(sign * 0.5), ">=", 1.0, dataclasses.replace(QUICK, share=1 / 100))
+
+    assert 0 < finding.low < finding.estimate < finding.high < math.inf
