@@ -18,7 +18,7 @@ from benchmarks.rigor.rows import ARMS, CONDITIONS, ROWS
 from benchmarks.rigor.simulate import Found, simulate
 
 
-def pair_of(*differences: float, free: tuple[bool, ...] = (), warm_up: float = 0.25) -> Rounds:
+def pair_of(*differences: float, free: tuple[bool, ...] = ()) -> Rounds:
     """A pair of processes whose rounds take 10 ms and begin 20 ms apart."""
     count = len(differences)
     columns = {
@@ -29,11 +29,11 @@ def pair_of(*differences: float, free: tuple[bool, ...] = (), warm_up: float = 0
         "took": [0.010] * count,
         "at": 0.020 * np.arange(count),
     }
-    return Rounds.of_pair(columns, warm_up)
+    return Rounds.of_pair(columns)
 
 
 def test_a_bank_comes_out_of_its_file_as_it_went_in(tmp_path):
-    bank = pair_of(0.1, 0.2).joined(pair_of(0.3, free=(False,), warm_up=0.5))
+    bank = pair_of(0.1, 0.2).joined(pair_of(0.3, free=(False,)))
 
     bank.write(tmp_path / "new" / "bank.npz")
     read = Rounds.read(tmp_path / "new" / "bank.npz")
@@ -41,7 +41,6 @@ def test_a_bank_comes_out_of_its_file_as_it_went_in(tmp_path):
     assert read.pairs == 2
     assert read.pair.tolist() == [0, 0, 1]
     assert read.free.tolist() == [True, True, False]
-    assert read.warm_up.tolist() == [0.25, 0.5]
     assert np.array_equal(read.baseline, bank.baseline)
 
 

@@ -56,9 +56,9 @@ class Live:
     rounds: int
     pairs: int
     seconds: float
-    """Of sampling, warming up included."""
+    """Of sampling."""
     started: float
-    """Seconds until the first processes were ready to be warmed up."""
+    """Seconds until the first processes were warm."""
     waited: float
     """Seconds for free cores."""
     whole: float
@@ -142,7 +142,6 @@ def workload(say: Callable[[str], None]) -> Iterator[Workload]:
 def take_pair(work: Workload, arm: Arm, seed: int) -> Rounds:
     """One fresh pair of processes, warmed up."""
     with work.turns(arm, arm.limit, 1, seed) as turns:
-        warm_up = turns.seconds()
         at, took = [], []
         begin = time.perf_counter()
         for _ in range(arm.rounds):
@@ -152,7 +151,7 @@ def take_pair(work: Workload, arm: Arm, seed: int) -> Rounds:
             took.append(turns.seconds() - before)
         samples = turns.measurement("gate").samples
     columns = {name: samples[name] for name in ("baseline_first", "free", "baseline", "variant")}
-    return Rounds.of_pair({**columns, "took": took, "at": at}, warm_up)
+    return Rounds.of_pair({**columns, "took": took, "at": at})
 
 
 def run_live(work: Workload, name: str, condition: str, seed: int) -> Live | None:
@@ -160,7 +159,7 @@ def run_live(work: Workload, name: str, condition: str, seed: int) -> Live | Non
     row = ROWS[name]
     begin = time.perf_counter()
     with work.turns(ARMS[row.arm], row.limit, row.rules.pairs, seed, patience=row.rules.budget) as turns:
-        started = time.perf_counter() - begin - turns.seconds()
+        started = time.perf_counter() - begin
         found = ratios.speedup(turns, ">=", row.limit, row.rules)
         whole = time.perf_counter() - begin
         measured = turns.measurement("gate")

@@ -17,42 +17,39 @@ class Deck:
             raise ValueError("a bank without rounds can't be replayed")
         logs = np.log(rounds.baseline.astype(np.float64) / rounds.variant.astype(np.float64))
         self.differences: list[float] = logs.tolist()
-        self.free: list[bool] = rounds.free.tolist()
         self.took: list[float] = rounds.took.astype(np.float64).tolist()
-        self.warm_up: list[float] = rounds.warm_up.astype(np.float64).tolist()
         starts = np.flatnonzero(np.diff(rounds.pair, prepend=-1))
-        self.begins: list[int] = starts.tolist()
-        self.ends: list[int] = [*starts[1:].tolist(), len(rounds.pair)]
-        self.next_free: list[int | None] = [None] * len(rounds.pair)
-        """The next round of the same pair that began with free cores, itself included; after the last one comes the first again."""
-        self.until_free: list[float] = [0.0] * len(rounds.pair)
-        """Seconds until then."""
-        at = rounds.at.astype(np.float64).tolist()
-        for begin, end in zip(self.begins, self.ends, strict=True):
-            length = at[end - 1] + self.took[end - 1] - at[begin]
-            found: tuple[int, float] | None = None
-            for turn in (length, 0.0):  # seen from the end; the first time only to know what comes after it
-                for index in range(end - 1, begin - 1, -1):
-                    if self.free[index]:
-                        found = index, at[index] + turn
-                    if found is not None and turn == 0.0:
-                        self.next_free[index], self.until_free[index] = found[0], found[1] - at[index]
+        ends = [*starts[1:].tolist(), len(rounds.pair)]
+        self.of_pair: list[dict[bool, list[int]]] = []
+        """Pair -> whether the cores were free -> its rounds that began so, in the order in which they were taken."""
+        self.weather: list[tuple[list[float], list[bool]]] = []
+        """Pair -> seconds at which each of its rounds began, with the end of the last one after them; and whether the cores were free then."""
+        for begin, end in zip(starts.tolist(), ends, strict=True):
+            free: list[bool] = rounds.free[begin:end].tolist()
+            self.of_pair.append(
+                {kind: [begin + at for at, one in enumerate(free) if one is kind] for kind in (False, True)}
+            )
+            at = (rounds.at[begin:end] - rounds.at[begin]).astype(np.float64).tolist()
+            self.weather.append(([*at, at[-1] + self.took[end - 1]], free))
 
     @property
     def pairs(self) -> int:
         """How many pairs of processes there are."""
-        return len(self.begins)
+        return len(self.of_pair)
 
 
 class Replay:
     """Satisfies :class:`pytest_edgeai.protocols.TurnSampler`; the only place that knows what the judge asks of one.
 
-    Each of its pairs is a pair of processes of the bank, drawn at random, no two of them the same while there are others. Its rounds come
-    in the order in which they were taken, from one drawn at random on, with the order of sides, the seconds and the free cores of then.
+    Each of its pairs is a pair of processes of the bank, drawn at random, no two of them the same while there are others. When the cores are
+    free is what one pair of the bank saw from a random moment on, and as in a live run it is the same for all pairs: each gives its
+    rounds that began with free cores while they are free, and its other ones while they aren't, both in the order in which they were taken,
+    with the order of sides and the seconds of then.
 
     ``faster``: a factor by which the truth is made faster than the bank's. ``mirrored``: let a coin swap the sides of each pair, which
     makes the truth of a bank of identical code exactly 1. ``layout``: standard deviation of ln(speed-up) that is added between pairs,
     for a bank that comes from one process; with heavy tails (Student's t, 3 degrees of freedom), for some layouts are very bad.
+    ``patience``: seconds that may be waited in all.
     """
 
     def __init__(
@@ -71,51 +68,54 @@ class Replay:
         self.waited = 0.0
         """Seconds so far."""
         self._seconds = 0.0
-        self._index = -1
+        self._free = True
         self._drawn: set[int] = set()
-        self._next: list[int] = []
-        self._begins: list[int] = []
-        self._ends: list[int] = []
-        self._signs: list[float] = []
-        self._shifts: list[float] = []
+        self._pairs: list[_Pair] = []
         for _ in range(pairs):
             self._draw()
+        self._new_weather()
 
     @property
     def pairs(self) -> int:
         """How many pairs of processes there are."""
-        return len(self._next)
+        return len(self._pairs)
 
     def round(self, pair: int) -> float:
         """The next round of this pair: ln(baseline's seconds a call / variant's seconds a call)."""
-        self._index = index = self._next[pair]
-        self._next[pair] = index + 1 if index + 1 < self._ends[pair] else self._begins[pair]
+        drawn = self._pairs[pair]
+        index, self._free = drawn.next(self._free_now())
+        self._clock += self._deck.took[index]
         self._seconds += self._deck.took[index]
-        return self._signs[pair] * self._deck.differences[index] + self._shifts[pair]
+        return drawn.sign * self._deck.differences[index] + drawn.shift
 
     @property
     def free(self) -> bool:
         """Whether nothing else ran on the cores when the last round began."""
-        return self._deck.free[self._index]
+        return self._free
 
     def wait(self) -> bool:
-        """Skip the rounds that began beside others, and count their time as waiting; ``False`` when patience is spent."""
-        for pair, index in enumerate(self._next):
-            found = self._deck.next_free[index]
-            self.waited += self._patience if found is None else self._deck.until_free[index]
-            if found is None or self.waited > self._patience:
-                return False
-            self._next[pair] = found
-        return True
+        """Go on when the cores are free again; ``False`` when patience is spent."""
+        if self._free_now():
+            return True
+        at, free = self._weather
+        following = [*range(self._moment + 1, len(free)), *range(self._moment + 1)]
+        found = next((moment for moment in following if free[moment]), None)
+        if found is None:
+            self.waited = self._patience
+            return False
+        self.waited += at[found] + (at[-1] if found <= self._moment else 0.0) - self._clock
+        self._moment, self._clock = found, at[found]
+        return self.waited <= self._patience
 
     def seconds(self) -> float:
-        """Spent on sampling, warming up included; waiting and the start of workers are not."""
+        """Spent on rounds; waiting, and the start of workers, are not."""
         return self._seconds
 
     def renew(self) -> int:
-        """One further pair; its number."""
+        """One further pair; its number. The machine is at another moment when its processes have started."""
         self._draw()
-        return len(self._next) - 1
+        self._new_weather()
+        return self.pairs - 1
 
     def _draw(self) -> None:
         if len(self._drawn) == self._deck.pairs:
@@ -124,14 +124,40 @@ class Replay:
         while chosen in self._drawn:
             chosen = self._coin.randrange(self._deck.pairs)
         self._drawn.add(chosen)
-        begin, end = self._deck.begins[chosen], self._deck.ends[chosen]
-        self._begins.append(begin)
-        self._ends.append(end)
-        self._next.append(self._coin.randrange(begin, end))
-        self._signs.append(-1.0 if self._mirrored and self._coin.random() < 0.5 else 1.0)
-        self._shifts.append(self._shift + (self._layout * self._heavy_tailed() if self._layout else 0.0))
-        self._seconds += self._deck.warm_up[chosen]
+        sign = -1.0 if self._mirrored and self._coin.random() < 0.5 else 1.0
+        shift = self._shift + (self._layout * self._heavy_tailed() if self._layout else 0.0)
+        self._pairs.append(_Pair(self._deck.of_pair[chosen], self._coin, sign, shift))
+
+    def _new_weather(self) -> None:
+        self._weather = self._coin.choice(self._deck.weather)
+        self._moment = self._coin.randrange(len(self._weather[1]))
+        self._clock = self._weather[0][self._moment]
+
+    def _free_now(self) -> bool:
+        """Whether the cores are free at the clock's time; after the last moment comes the first again."""
+        at, free = self._weather
+        while self._clock >= at[self._moment + 1]:
+            self._moment += 1
+            if self._moment == len(free):
+                self._moment, self._clock = 0, self._clock - at[-1]
+        return free[self._moment]
 
     def _heavy_tailed(self) -> float:
         """From Student's distribution with 3 degrees of freedom, over its standard deviation."""
         return self._coin.gauss(0.0, 1.0) / math.sqrt(self._coin.gammavariate(1.5, 2.0))
+
+
+class _Pair:
+    """A pair of processes that was drawn."""
+
+    def __init__(self, rounds: dict[bool, list[int]], coin: random.Random, sign: float, shift: float) -> None:
+        self._rounds = rounds
+        self._next = {kind: coin.randrange(len(of_kind)) for kind, of_kind in rounds.items() if of_kind}
+        self.sign, self.shift = sign, shift
+
+    def next(self, free: bool) -> tuple[int, bool]:
+        """The next round of this kind, or of the other one where there is none of it; and its kind."""
+        kind = free if free in self._next else not free
+        at, of_kind = self._next[kind], self._rounds[kind]
+        self._next[kind] = at + 1 if at + 1 < len(of_kind) else 0
+        return of_kind[at], kind

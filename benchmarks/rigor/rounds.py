@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 STREAMS = Path(__file__).with_name("streams")
 STREAM_PAIR = 400
 """Rounds of a stream that stand for one pair of processes."""
-STREAM_WARM_UP = 0.2
-"""Seconds; the streams were warm when they began."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,19 +31,17 @@ class Rounds:
     """Seconds that the whole round cost, calls that are not timed included."""
     at: NDArray[np.float32]
     """Seconds since the pair's first round began."""
-    warm_up: NDArray[np.float32]
-    """Seconds of warming up, one row a pair."""
 
     @property
     def pairs(self) -> int:
         """How many pairs of processes there are."""
-        return len(self.warm_up)
+        return int(self.pair[-1]) + 1 if len(self.pair) else 0
 
     @classmethod
-    def of_pair(cls, columns: dict[str, Sequence[Any]], warm_up: float) -> Self:
+    def of_pair(cls, columns: dict[str, Sequence[Any]]) -> Self:
         """One pair; ``columns`` are those of the rounds without ``pair``."""
         count = len(columns["at"])
-        given = {**columns, "pair": np.zeros(count, np.int32), "warm_up": [warm_up]}
+        given = {**columns, "pair": np.zeros(count, np.int32)}
         return cls(**{name: np.asarray(given[name], dtype) for name, dtype in _DTYPES.items()})
 
     def joined(self, other: Self) -> Self:
@@ -78,7 +74,6 @@ _DTYPES: dict[str, Any] = {
     "variant": np.float32,
     "took": np.float32,
     "at": np.float32,
-    "warm_up": np.float32,
 }
 assert list(_DTYPES) == [field.name for field in fields(Rounds)]
 
@@ -103,5 +98,4 @@ def of_stream(condition: str, baseline: str = "A0", variant: str = "A1") -> Roun
         variant=seconds[:, other].astype(np.float32),
         took=(seconds[:, one] + seconds[:, other]).astype(np.float32),
         at=(at[:count] - at[:count:STREAM_PAIR][pair]).astype(np.float32),
-        warm_up=np.full(count // STREAM_PAIR, STREAM_WARM_UP, np.float32),
     )

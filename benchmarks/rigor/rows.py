@@ -33,11 +33,11 @@ class Arm:
 
 
 ARMS = {
-    "identical": Arm("plain", 1.0, FIVE, rounds=400, pairs=60),
-    "plus5": Arm("plus5", 40 / 42, FIVE, rounds=400, pairs=30, conditions=("quiet", "hogs")),
-    "plus10": Arm("plus10", 40 / 44, FIVE, rounds=100, pairs=30),
-    "half": Arm("half", 2.0, 2.0, rounds=400, pairs=30, conditions=("quiet", "hogs")),
-    "fifths": Arm("fifths", 2.5, 2.0, rounds=60, pairs=30, conditions=("quiet", "hogs")),
+    "identical": Arm("plain", 1.0, FIVE, rounds=400, pairs=40),
+    "plus5": Arm("plus5", 40 / 42, FIVE, rounds=240, pairs=20, conditions=("quiet", "hogs")),
+    "plus10": Arm("plus10", 40 / 44, FIVE, rounds=120, pairs=20),
+    "half": Arm("half", 2.0, 2.0, rounds=240, pairs=20, conditions=("quiet", "hogs")),
+    "fifths": Arm("fifths", 2.5, 2.0, rounds=120, pairs=20, conditions=("quiet", "hogs")),
 }
 
 
@@ -97,7 +97,7 @@ def _found(outcome: str, quiet: float, hogs: float, within: float = math.inf) ->
     return Target(told, outcome, {"quiet": quiet, "hogs": hogs}, at_most=False, within=within)
 
 
-SEVERAL, FEW = {"quiet": 40, "hogs": 40}, {"quiet": 4, "hogs": 3}
+SEVERAL, FEW = {"quiet": 30, "hogs": 30}, {"quiet": 3, "hogs": 3}
 """Live runs; a comparison near its limit takes the whole budget."""
 SOON = {"quiet": 0.5, "hogs": 1.0}
 """Seconds of sampling for a clear case."""
@@ -108,7 +108,7 @@ ROWS = {
         "identical",
         FIVE,
         (FALSE_FAIL, _found("PASS", 0.99, 0.95, within=10.0)),
-        live={**SEVERAL, "drift": 40},
+        live={**SEVERAL, "drift": 30},
         seconds=SOON,
     ),
     "plus10": Row(

@@ -15,10 +15,11 @@ from benchmarks.rigor.replay import Deck, Replay
 from benchmarks.rigor.rounds import Rounds
 from benchmarks.rigor.rows import ARMS, ROWS
 from pytest_edgeai.judge import ratios
+from pytest_edgeai.judge.rules import RIGOR
 from pytest_edgeai.records import Outcome
 
 RUNS = 10_000
-LEAST_PAIRS = 8
+LEAST_PAIRS = max(RIGOR["strict"].looks)
 """That a bank must have before it is replayed: a strict comparison looks at so many."""
 CHUNK = 250
 """Runs that one process makes at a time."""
@@ -31,12 +32,16 @@ class Found:
     outcomes: list[str] = field(default_factory=list)
     rounds: list[int] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
+    """Of sampling."""
+    waited: list[float] = field(default_factory=list)
+    """Seconds for free cores."""
 
     def add(self, other: "Found") -> None:
         """Those of another chunk."""
         self.outcomes += other.outcomes
         self.rounds += other.rounds
         self.seconds += other.seconds
+        self.waited += other.waited
 
 
 def simulate(name: str, file: Path, seed: str, runs: int) -> Found:
@@ -45,7 +50,7 @@ def simulate(name: str, file: Path, seed: str, runs: int) -> Found:
     rules, found = row.rules, Found()
     mirrored = ARMS[row.arm].variant == "plain"
     for _ in range(runs):
-        outcomes, rounds, seconds = [], 0, 0.0
+        outcomes, rounds, seconds, waited = [], 0, 0.0, 0.0
         for _ in range(row.gates):
             replay = Replay(
                 deck,
@@ -59,10 +64,12 @@ def simulate(name: str, file: Path, seed: str, runs: int) -> Found:
             outcomes.append(finding.outcome)
             rounds += finding.samples
             seconds += finding.seconds
+            waited += replay.waited
         worst = min(outcomes, key=[Outcome.FAIL, Outcome.INCONCLUSIVE, Outcome.PASS].index)
         found.outcomes.append(worst.value)
         found.rounds.append(rounds // row.gates)
         found.seconds.append(seconds / row.gates)
+        found.waited.append(waited / row.gates)
     return found
 
 

@@ -7,16 +7,21 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from pytest_edgeai.judge.claims import MIRRORED
 from pytest_edgeai.judge.finding import Finding
-from pytest_edgeai.judge.rules import Rules
+from pytest_edgeai.judge.rules import RIGOR, Rules
 from pytest_edgeai.protocols import TurnSampler
 from pytest_edgeai.records import Outcome
 from pytest_edgeai.stats import sequential, student
 
-RESTLESS_ROUNDS = 30
+RESTLESS_ROUNDS = 20
 """Rounds beside other programs before free cores are waited for: what is far from the limit is decided by then."""
 ENOUGH_ROUNDS = 400
-"""Of a pair of processes: at a noise of 5 % a round, its median is known to 0.3 % then, and pairs differ by 0.5 %."""
+"""Of a pair of processes, at most: its median is known to 0.3 % then, even at a noise of 5 % a round, and pairs differ by some 1.2 %."""
+LEAST_ROUNDS = 30
+KNOWN = 0.25
+"""Where further pairs may be started, they tell more than further rounds of a pair that has so many, and a median known to this share of the guard (its
+standard error)."""
 EXTENDED = 2.0
 """How often the budget may be spent where the truth is near the limit, and further pairs of processes decide."""
 AGREED = 3.0
@@ -24,7 +29,6 @@ AGREED = 3.0
 layouts differ by 1.5 %, which the guard alone does not."""
 TELLING_ROUNDS = 8
 """Of a pair, before its median says anything about its layout; what fewer rounds decide is far from the limit."""
-_OPPOSITE = {">=": "<=", "<=": ">="}
 
 
 def speedup(sampler: TurnSampler, operator: str, limit: float, rules: Rules, before: Sequence[float] = ()) -> Finding:
@@ -32,9 +36,9 @@ def speedup(sampler: TurnSampler, operator: str, limit: float, rules: Rules, bef
 
     First a sign test as an e-process (Robbins' beta mixture; Howard & Ramdas, arXiv 1906.09712), valid however often it is looked at: rounds
     of all pairs are pooled, and each side of the limit is tested ``rules.guard`` away from it, because processes differ by that much
-    through nothing but the layout of their memory. Where it doesn't decide, the truth is near the limit, and the budget is extended once, for
-    further pairs of processes: at the numbers of pairs that ``rules.looks`` names, a t bound on the pairs' medians decides. Each of the two
-    has half of the error rate, and each look its equal part of that half.
+    through nothing but the layout of their memory. Where it hasn't decided when the medians of these pairs are known well, the truth is near the
+    limit, and the budget is extended once, for further pairs of processes: at the numbers of pairs that ``rules.looks`` names, a t bound on the
+    pairs' medians decides. Each of the two has half of the error rate, and each look its equal part of that half.
 
     Other programs on the cores change a speed-up itself (see :mod:`pytest_edgeai.measure.quiet`), even of two processes that do the same: for as long
     as one of them shares its core. So only the rounds that began with the cores free are believed; all of them where the limit is far.
@@ -49,7 +53,7 @@ def speedup(sampler: TurnSampler, operator: str, limit: float, rules: Rules, bef
 class _Comparison:
     def __init__(self, sampler: TurnSampler, operator: str, at: float, rules: Rules, before: Sequence[float]) -> None:
         self._sampler, self._operator, self._at, self._rules, self._before = sampler, operator, at, rules, before
-        half = {operator: rules.alpha_pass / 2, _OPPOSITE[operator]: rules.alpha_fail / 2}
+        half = {operator: rules.alpha_pass / 2, MIRRORED[operator]: rules.alpha_fail / 2}
         self._alpha = half
         """Side -> error rate of the e-process, and of all looks together."""
         self._near = _Sides(at, rules.guard, half)
@@ -75,18 +79,25 @@ class _Comparison:
                 if not self._round(pair):
                     return None
             side = self._proven()
-            if side or self._sampler.seconds() >= self._rules.budget or self._enough():
+            if side or self._sampler.seconds() >= self._rules.budget or all(map(self._known, self._believed)):
                 return side
 
-    def _enough(self) -> bool:
-        """Whether further pairs of processes tell more than further rounds of these."""
-        return min(map(len, self._believed)) >= ENOUGH_ROUNDS
+    def _known(self, differences: Sequence[float]) -> bool:
+        """Whether further pairs of processes, or nothing, would tell more than further rounds of the pair that has these."""
+        if len(differences) < LEAST_ROUNDS or len(differences) >= ENOUGH_ROUNDS:
+            return len(differences) >= ENOUGH_ROUNDS
+        return self._may_renew and median_error(differences) <= KNOWN * self._rules.guard
+
+    @property
+    def _may_renew(self) -> bool:
+        """Whether further pairs may be started: the looks at them are made once, however often a comparison goes on."""
+        return bool(self._rules.looks) and not self._before
 
     def _between_pairs(self) -> str | None:
         """Further pairs of processes, until a look at their medians proves something."""
-        rounds = min(ENOUGH_ROUNDS, *map(len, self._believed))
-        if self._before or not rounds:
+        if not self._may_renew or not all(self._believed):
             return None
+        rounds = min(map(len, self._believed))
         for pairs in self._rules.looks:
             while self._sampler.pairs < pairs:
                 if not self._further_pair(rounds):
@@ -101,13 +112,13 @@ class _Comparison:
         return None
 
     def _further_pair(self, rounds: int) -> bool:
-        """Start a pair and take so many rounds; ``False`` when there is no time or no quiet for it."""
+        """Start a pair and take at most so many rounds; ``False`` when there is no time or no quiet for it."""
         if self._sampler.seconds() >= EXTENDED * self._rules.budget:
             return False
         pair = self._sampler.renew()
         self._believed.append([])
         self._rounds.append([])
-        while len(self._believed[pair]) < rounds:
+        while len(self._believed[pair]) < rounds and not self._known(self._believed[pair]):
             if not self._round(pair) or self._sampler.seconds() >= EXTENDED * self._rules.budget:
                 return False
         return True
@@ -207,7 +218,7 @@ class _Comparison:
             return "the pairs of processes differ too much to agree about the limit: one of them is odd; run it again"
         undecided = f"not decided within {self._sampler.seconds():.3g} s of sampling"
         wanted, rounds = self._wanted(), sum(map(len, self._rounds))
-        if wanted is not None and wanted > len(seen):
+        if self._look_bounds is None and wanted is not None and wanted > len(seen):
             seconds = math.ceil(self._sampler.seconds() * wanted / rounds)
             return f"{undecided}; about {wanted} rounds would decide it (--edge-budget={seconds}), or a quieter machine"
         near = f"{undecided}: the truth may lie within {100 * math.expm1(self._rules.guard):.1f} % of the limit"
@@ -218,9 +229,17 @@ class _Comparison:
         pairs = student.values_to_decide(medians, self._at, alpha)
         if pairs is None:
             return f"{near}, and no number of processes would tell"
-        return f"{near}; about {pairs} process pairs would decide it" + (
-            " (--edge-rigor=strict starts up to 8)" if max(self._rules.looks) < pairs <= 8 else ""
-        )
+        strict = max(RIGOR["strict"].looks)
+        more = f" (--edge-rigor=strict starts up to {strict})" if max(self._rules.looks) < pairs <= strict else ""
+        return f"{near}; about {pairs} process pairs would decide it{more}"
+
+
+def median_error(values: Sequence[float]) -> float:
+    """Standard error of a median: a quarter of the distance of the two values between which it lies by two standard errors of their ranks, so
+    that it is large where values lie in two heaps (McKean & Schrader, "A comparison of methods for studentizing the sample median", 1984)."""
+    ordered, middle = sorted(values), len(values) / 2
+    ranks = math.sqrt(len(values))
+    return (ordered[min(len(values) - 1, math.ceil(middle + ranks))] - ordered[max(0, math.floor(middle - ranks))]) / 4
 
 
 class _Sides:

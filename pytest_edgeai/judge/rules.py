@@ -46,5 +46,5 @@ class Rules:
         return self.alpha * (1 if self.turned else self.share)
 
 
-RIGOR = {"quick": Rules(budget=20.0), "strict": Rules(budget=120.0, looks=(5, 8))}
+RIGOR = {"quick": Rules(budget=20.0, looks=(5, 8)), "strict": Rules(budget=120.0, looks=(6, 12))}
 """``--edge-rigor`` -> rules."""

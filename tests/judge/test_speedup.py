@@ -188,6 +188,28 @@ def test_no_more_rounds_are_taken_of_three_pairs_than_tell_something():
     assert finding.seconds < 2
 
 
+def test_pairs_whose_medians_are_known_well_are_not_asked_again_and_again():
+    finding = speedup(Layouts(*[0.001, -0.001] * 4), ">=", 1.0, QUICK)
+
+    assert finding.outcome is INCONCLUSIVE
+    assert finding.samples == 8 * ratios.LEAST_ROUNDS
+
+
+@pytest.mark.parametrize(("spread", "rounds"), [(0.01, 30), (0.025, 39), (0.10, 400)])
+def test_noisy_rounds_are_asked_until_their_median_is_known_to_half_a_percent(spread, rounds):
+    rng = np.random.default_rng(1)
+
+    finding = speedup(Told(*rng.normal(0, spread, 5000), round_seconds=1e-3), ">=", 1.0, QUICK)
+
+    assert finding.samples / 8 == pytest.approx(rounds, rel=0.1)
+
+
+def test_the_median_of_values_in_two_heaps_is_not_taken_for_known():
+    finding = speedup(Told(0.1, -0.1, round_seconds=1e-3), ">=", 1.0, QUICK)
+
+    assert finding.samples == 8 * ratios.ENOUGH_ROUNDS
+
+
 def test_further_pairs_extend_the_budget_once():
     sampler = Told(0.01, -0.01, round_seconds=0.25)
 
@@ -216,7 +238,7 @@ def test_each_pair_of_processes_gives_the_same_number_of_rounds():
 
     speedup(Noting(0.5, -0.5, pairs=3), ">=", 1.0, dataclasses.replace(QUICK, budget=0.3))
 
-    assert asked == [0, 1, 2] * 10 + [3] * 10 + [4] * 10
+    assert asked == [0, 1, 2] * 10 + [3] * 10 + [4] * 10 + [5] * 10
 
 
 @pytest.mark.parametrize("odd", [-0.1, 0.0])
@@ -335,18 +357,18 @@ def test_near_the_limit_the_medians_of_further_pairs_decide(sign, outcome):
 
 
 def test_pairs_on_both_sides_decide_nothing_and_how_many_would_is_told():
-    finding = speedup(Layouts(0.012, -0.002, 0.010, 0.001, 0.008), ">=", 1.0, QUICK)
+    finding = speedup(Layouts(0.012, -0.002, 0.010, -0.004, 0.008, -0.003, 0.011, 0.001), ">=", 1.0, QUICK)
 
     assert finding.outcome is INCONCLUSIVE
     assert re.fullmatch(
         r"not decided within \S+ s of sampling: the truth may lie within 2.0 % of the limit; about \d+ process pairs would decide it"
-        r"( \(--edge-rigor=strict starts up to 8\))?",
+        r"( \(--edge-rigor=strict starts up to 12\))?",
         finding.notes[0],
     )
 
 
 def test_strict_starts_more_pairs_than_quick():
-    pairs = (0.007, 0.002, 0.010, 0.001, 0.009, 0.006, 0.005, 0.008)
+    pairs = (0.010, 0.000, 0.012, -0.001, 0.010, 0.002, 0.005, 0.000, 0.008, 0.006, 0.009, 0.007)
 
     assert speedup(Layouts(*pairs), ">=", 1.0, QUICK).outcome is INCONCLUSIVE
     assert speedup(Layouts(*pairs), ">=", 1.0, RIGOR["strict"]).outcome is PASS

@@ -33,7 +33,6 @@ def stream(condition: str, work: str = "A1") -> Rounds:
     rounds = of_stream("hogs" if condition == "hogs" else "quiet", "A0", work)
     one_pair = {
         "pair": np.zeros_like(rounds.pair),
-        "warm_up": np.zeros(1, np.float32),
         "free": np.ones_like(rounds.free),
     }
     calls = HEAVY_CALLS if condition == "drift" else CALLS_A_SLOT
