@@ -181,10 +181,6 @@ class SeriesSampler(Protocol):
         """``count`` more samples, one a call or a block of calls, in the order they were taken."""
         ...
 
-    def canary(self) -> NDArray[np.float64]:
-        """Seconds of a constant piece of work, done between the samples so far."""
-        ...
-
     def noise(self) -> Mapping[str, float]:
         """What the machine did meanwhile, as in :attr:`pytest_edgeai.records.Measurement.noise`; facts that can't be read are absent."""
         ...

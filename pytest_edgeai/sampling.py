@@ -220,10 +220,10 @@ class Sampling:
         if draws.rounds < count and not draws.why_not(metric.name):
             for measurement in draws.more(count - draws.rounds):
                 self.note("measurement", measurement)
-            summary = figures.of_blocks if per_block else figures.of_processes
+            what = "blocks" if per_block else "processes"
             for name, columns in draws.columns.items():
                 for part, values in columns.items():
-                    self.note_figure(name, part, summary(values, self.units[part]))
+                    self.note_figure(name, part, figures.of_range(values, self.units[part], what))
         if why := draws.why_not(metric.name):
             raise UnsupportedError(f"{quantity} can't be read here: {why}.")
         return draws

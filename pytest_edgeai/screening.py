@@ -62,9 +62,9 @@ def screen(
         with Bench(variant, setup, once) as bench:
             for quantity, values in readings([bench]).items():
                 columns.setdefault(quantity, []).extend(values)
-    found.measurements.append(processes(variant.name, columns, PHASE, time.perf_counter() - begin, noise))
+    found.measurements.append(_processes(variant.name, columns, PHASE, time.perf_counter() - begin, noise))
     for quantity, values in columns.items():
-        found.figures[quantity] = figures.of_processes(values, known[quantity])
+        found.figures[quantity] = figures.of_range(values, known[quantity], "processes")
     for name in registry.metrics_per("call"):
         for part, unit in registry.metrics[name].units.items() if name != "latency" else ():
             _screen_calls(found, variant, setup, name, part, unit)
@@ -99,7 +99,7 @@ def _add_calls(found: Screened, prefix: str, unit: str, calls: NDArray[np.float6
         found.figures[f"{prefix}.jitter"] = figures.of_jitter(calls)
 
 
-def processes(variant: str, columns: dict[str, list[float]], phase: str, seconds: float, noise: Noise) -> Measurement:
+def _processes(variant: str, columns: dict[str, list[float]], phase: str, seconds: float, noise: Noise) -> Measurement:
     """The record of metrics that are one number a process."""
     count = len(next(iter(columns.values()), []))
     return Measurement(

@@ -93,7 +93,7 @@ FALSE_PASS, FALSE_FAIL = (
 
 
 def _found(outcome: str, quiet: float, hogs: float, within: float = math.inf) -> Target:
-    told = outcome if within == math.inf else f"{outcome} within {within:g} s"
+    told = outcome if within == math.inf else f"{outcome} within {within:g} s of sampling"
     return Target(told, outcome, {"quiet": quiet, "hogs": hogs}, at_most=False, within=within)
 
 

@@ -23,12 +23,14 @@ WINDOWS = (1.0, 10.0)
 """Seconds of timed work a side that the peers are given: pytest-benchmark's default, and what a run of benchstat takes."""
 LEAST_COMPARISONS = 5
 """That a bank must be long enough for."""
+SOON = 10.0
+"""Seconds."""
 SLOWER = 1.10
 """What the peers shall find: the variant's seconds are multiplied by it."""
 
 REAL = (
-    "Simulated: runs whose rounds are replayed from the bank below, whole pairs of processes drawn at random. They are drawn one by one, so a neighbour strikes the "
-    "pairs of a replay at different times, and those of a live run at once. Live: whole runs in fresh processes. In brackets the bounds of the "
+    "Simulated: runs whose rounds are replayed from the bank below, whole pairs of processes drawn at random; when the cores are free is what one pair of the bank saw, "
+    "and it is the same for all pairs of a run. Live: whole runs in fresh processes. In brackets the bounds of the "
     f'true rate ({100 * CONFIDENCE:g} %, Clopper-Pearson), which for replays don\'t know how few pairs the bank has. Kept: by the simulation, "probably" where the bounds '
     "enclose the target; a live rate contradicts a target only when its bounds do."
 )
@@ -151,32 +153,45 @@ def _durations(found: dict[tuple[str, str], Found], lived: dict[tuple[str, str],
     for key, row in _rows(found, lived):
         simulated, alive = found.get(key), lived[key]
         runs = [run for run in live if (run.row, run.condition) == key]
-        whole = [
-            _median_of(values, " s")
-            for values in ([run.whole for run in runs], [run.started for run in runs], [run.waited for run in runs])
-        ]
+        whole = [_median_of(values, " s") for values in ([run.whole for run in runs], [run.started for run in runs])]
         both = [
             cell
             for one in (simulated or Found(), alive)
-            for cell in (_median_of(one.rounds, ""), _median_of(one.seconds, " s"))
+            for cell in (
+                _median_of(one.rounds, ""),
+                _median_of(one.seconds, " s"),
+                _median_of(one.waited, " s"),
+                _soon(one),
+            )
         ]
         rows.append([row.title, key[1], *both, *whole])
     note = (
-        "Medians. Sampling is rounds alone; warming up takes some 0.2 s a pair of processes. The time from asking to the verdict is that of live runs, with the start "
-        "of the first worker processes (warming up included) and the waiting for free cores told apart."
+        "Medians. Sampling is rounds alone, and waiting is for free cores. Soon: the share of runs decided within 10 s of sampling and waiting together. The time from "
+        "asking to the verdict is that of live runs, with the start of the first worker processes (warming up included) told apart."
     )
     columns = [
         "comparison",
         "machine",
         "rounds",
         "sampling",
+        "waiting",
+        "soon",
         "live: rounds",
         "sampling",
+        "waiting",
+        "soon",
         "from asking to verdict",
         "start of workers",
-        "waiting",
     ]
     return Table("How long it takes", columns, rows, note)
+
+
+def _soon(found: Found) -> str:
+    if not found.outcomes:
+        return NONE
+    whole = zip(found.outcomes, found.seconds, found.waited, strict=True)
+    decided = sum(outcome != "INCONCLUSIVE" and seconds + waited <= SOON for outcome, seconds, waited in whole)
+    return f"{percent(decided / len(found.outcomes))} %"
 
 
 def _median_of(values: Sequence[float], unit: str) -> str:
@@ -288,7 +303,7 @@ short. A machine that does something else meanwhile shows it in the column "free
 
 
 def _of_live(runs: Sequence[Live]) -> Found:
-    return Found([run.outcome for run in runs], [run.rounds for run in runs], [run.seconds for run in runs])
+    return Found(*[[getattr(run, name) for run in runs] for name in ("outcome", "rounds", "seconds", "waited")])
 
 
 def _keys() -> list[tuple[str, str]]:

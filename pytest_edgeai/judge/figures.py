@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_edgeai.judge.finding import Finding
+from pytest_edgeai.judge.scores import is_binary, totals
 from pytest_edgeai.records import Figure
 from pytest_edgeai.stats import order, proportions, real_valued, sequential, spread
 
@@ -19,15 +20,9 @@ def exact(value: float, unit: str, method: str = "exact") -> Figure:
     return Figure(estimate=value, low=value, high=value, unit=unit, confidence=1, n=1, method=method)
 
 
-def of_processes(values: Sequence[float], unit: str) -> Figure:
-    """One number a process: the median and the range that was seen."""
-    method = f"range of {len(values)} processes"
-    return _figure(float(np.median(values)), min(values), max(values), unit, 1, len(values), method)
-
-
-def of_blocks(values: Sequence[float], unit: str) -> Figure:
-    """One number a block: the median and the range that was seen."""
-    method = f"range of {len(values)} blocks"
+def of_range(values: Sequence[float], unit: str, what: str) -> Figure:
+    """One number for each of ``what`` ("processes", "blocks"): the median and the range that was seen."""
+    method = f"range of {len(values)} {what}"
     return _figure(float(np.median(values)), min(values), max(values), unit, 1, len(values), method)
 
 
@@ -64,14 +59,13 @@ def of_scores(scores: NDArray[np.float64], groups: NDArray[np.int64] | None = No
     """Mean score: exact binomial bounds for right/wrong scores, normal ones else; of groups where items belong together."""
     estimate = float(scores.mean())
     if groups is not None:
-        sizes = np.bincount(groups, weights=np.ones(len(scores)))
-        totals, sizes = np.bincount(groups, weights=scores)[sizes > 0], sizes[sizes > 0]
+        sums, sizes = totals(scores, groups), totals(np.ones(len(scores)), groups)
         low, high = (
-            real_valued.student_ratio_bounds(totals, sizes, (1 + CONFIDENCE) / 2) if len(sizes) > 1 else (None, None)
+            real_valued.student_ratio_bounds(sums, sizes, (1 + CONFIDENCE) / 2) if len(sizes) > 1 else (None, None)
         )
         method = f"{len(sizes)} groups, delta method"
         return _figure(estimate, low, high, "proportion", CONFIDENCE, len(scores), method)
-    if np.isin(scores, (0.0, 1.0)).all():
+    if is_binary(scores):
         low, high = proportions.binomial_bounds(int(scores.sum()), len(scores), (1 + CONFIDENCE) / 2)
         return _figure(estimate, low, high, "proportion", CONFIDENCE, len(scores), "Clopper-Pearson")
     half = 1.96 * float(scores.std(ddof=1)) / math.sqrt(len(scores)) if len(scores) > 1 else math.inf

@@ -87,8 +87,8 @@ def accuracy_ratio(
     if right_or_wrong and groups is None:
         low, high, side, method, notes = _paired_proportions(variant, reference, limit, above, below)
     else:
-        totals = (variant, reference) if groups is None else (_totals(variant, groups), _totals(reference, groups))
-        low, high = _ratio_bounds(*totals, above, below)
+        of_units = (variant, reference) if groups is None else (totals(variant, groups), totals(reference, groups))
+        low, high = _ratio_bounds(*of_units, above, below)
         estimate = float(variant.mean() / reference.mean())
         side, method, notes = _decided(low, high, estimate, limit, (above, below), groups, items)
     if right_or_wrong:
@@ -265,7 +265,7 @@ def _ratio_bounds(variant: Scores, reference: Scores, above: float, below: float
 def _mean_bounds(scores: Scores, groups: Groups | None, above: float, below: float) -> tuple[float, float]:
     """Of the mean of right/wrong scores."""
     if groups is not None:
-        low, high = _ratio_bounds(_totals(scores, groups), _totals(np.ones(len(scores)), groups), above, below)
+        low, high = _ratio_bounds(totals(scores, groups), totals(np.ones(len(scores)), groups), above, below)
         return max(low, 0.0), min(high, 1.0)
     right = int(scores.sum())
     return (
@@ -297,7 +297,7 @@ def _decided(
     needed = max(_needed(rare, error, grouped=groups is not None), LEAST_UNITS)
     method, units, what = "paired bootstrap", items, "items"
     if groups is not None:
-        sizes = _totals(np.ones(items), groups)
+        sizes = totals(np.ones(items), groups)
         # Kish (1965): so many equal groups would be worth as much.
         units = int(sizes.sum() ** 2 / np.sum(sizes**2))
         method, what = f"paired bootstrap over {len(sizes)} groups", "groups (counted as if equally large)"
@@ -343,7 +343,7 @@ def _spent(items: int, groups: Groups | None) -> str:
     return f"{items} items" + ("" if groups is None else f" in {len(np.unique(groups))} groups")
 
 
-def _totals(scores: Scores, groups: Groups) -> Scores:
+def totals(scores: Scores, groups: Groups) -> Scores:
     """Sum of each group's scores: the ratio of two such sums' means is that of the items' means."""
     return np.bincount(np.unique(groups, return_inverse=True)[1], weights=scores).astype(np.float64)
 

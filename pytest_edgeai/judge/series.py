@@ -257,12 +257,10 @@ def _trend(values: NDArray[np.float64], asked: _Statistic, direction: str = "") 
 
 def _machine(sampler: SeriesSampler, rules: Rules) -> str | None:
     """What was wrong with the machine, by a constant piece of work between the samples, and what the system says of the reasons."""
-    canary, facts = sampler.canary(), sampler.noise()
-    if len(canary) == 0:
+    facts = sampler.noise()
+    if "canary_median_s" not in facts:
         return None
-    middle, wide = float(np.median(canary)), spread.rmad(canary)
-    tail = float(np.quantile(canary, 0.99)) / middle
-    speed = facts.get("canary_best_s", middle) / middle
+    wide, tail, speed = facts["canary_rmad"], facts["canary_tail"], facts["canary_best_s"] / facts["canary_median_s"]
     if wide > rules.canary_spread:
         told = (
             f"the machine itself was not steady: a constant piece of work varied by {show(wide, 'proportion')} (rMAD)"

@@ -126,10 +126,6 @@ class Solo:
         self._samples += fresh
         return np.array(fresh)
 
-    def canary(self) -> NDArray[np.float64]:
-        """Seconds of the constant work between the samples so far."""
-        return np.array(self._canary)
-
     def noise(self) -> dict[str, float]:
         """See :attr:`pytest_edgeai.records.Measurement.noise`."""
         facts = self._noise.since() | self.bench.counters()

@@ -37,7 +37,6 @@ __all__ = [
     "binomial_bounds",
     "exact_p_values",
     "mcnemar_p",
-    "needed_items",
     "non_inferiority_z",
     "ratio_bounds",
 ]
@@ -183,30 +182,6 @@ def mcnemar_p(n10: int, n01: int) -> float:
     if n10 + n01 == 0:
         return 1.0
     return min(1.0, 2 * float(bdtr(min(n10, n01), n10 + n01, 0.5)))
-
-
-def needed_items(rho: float, confidence: float) -> int:
-    """
-    Smallest number of items at which the score test passes without a flip.
-
-    Both models are then right on every one. With a baseline that is right on a share of the items, it takes
-    that many RIGHT ones. A variant that beats its baseline can pass with fewer. The test with exact error
-    rates, `exact_p_values`, takes as many items as `order.needed_n(rho, confidence)`, which is ceil(ln(1 -
-    confidence) / ln rho).
-
-    Raises:
-        ValueError: rho is not between 0 and 1 (no number of equal answers proves a ratio of 1 or more), or
-            the confidence is out of range.
-
-    Source: Nam & Blackwelder (2002), without discordant pairs.
-    """
-    if not 0 < rho < 1:
-        raise ValueError(f"rho must lie between 0 and 1, not {rho}: equal answers prove no ratio of 1 or more")
-    quantile = NormalDist().inv_cdf(confidence_level(confidence))
-    n = max(1, math.floor(quantile**2 * rho / (1 - rho)))
-    while non_inferiority_z(n, 0, 0, 0, rho) < quantile:
-        n += 1
-    return n
 
 
 def _check_table(n11: int, n10: int, n01: int, n00: int) -> None:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from pytest_edgeai.stats import student
 from pytest_edgeai.stats.arguments import confidence_level, sample
 
 if TYPE_CHECKING:
@@ -65,17 +66,11 @@ def paired_ratio_bounds(
 
     Source: Efron (1987).
     """
-    numerator = sample(variant, "variant", least=2)
-    denominator = sample(reference, "reference", least=2)
+    numerator, denominator, centre = _paired(variant, reference)
     items = numerator.size
-    if denominator.size != items:
-        raise ValueError(f"scores must be paired, but variant has {items} and reference {denominator.size}")
     if resamples < 100:
         raise ValueError(f"resamples must be at least 100, not {resamples}")
     confidence_level(confidence)
-    centre = float(denominator.mean())
-    if centre <= 0:
-        raise ValueError(f"the reference scores have a mean of {centre}, so a ratio to it says nothing")
     estimate = float(numerator.mean()) / centre
     influence = numerator - estimate * denominator
     squares = float(np.sum(influence**2))
@@ -112,20 +107,11 @@ def student_ratio_bounds(variant: npt.ArrayLike, reference: npt.ArrayLike, confi
 
     Source: Cochran (1977).
     """
-    from scipy.special import stdtrit
-
-    numerator = sample(variant, "variant", least=2)
-    denominator = sample(reference, "reference", least=2)
-    if denominator.size != numerator.size:
-        raise ValueError(f"scores must be paired, but variant has {numerator.size} and reference {denominator.size}")
-    confidence_level(confidence)
-    centre = float(denominator.mean())
-    if centre <= 0:
-        raise ValueError(f"the reference scores have a mean of {centre}, so a ratio to it says nothing")
+    numerator, denominator, centre = _paired(variant, reference)
     estimate = float(numerator.mean()) / centre
-    deviation = float(np.std(numerator - estimate * denominator, ddof=1)) / (centre * numerator.size**0.5)
-    half = float(stdtrit(numerator.size - 1, confidence)) * deviation
-    return estimate - half, estimate + half
+    influence = (numerator - estimate * denominator) / centre  # its mean is 0
+    alpha = 1 - confidence_level(confidence)
+    return estimate + student.lower_bound(influence, alpha), estimate - student.lower_bound(-influence, alpha)
 
 
 def corpus_ratio_bounds(
@@ -193,6 +179,20 @@ def corpus_ratio_bounds(
         min(_bca(replicates, estimate, acceleration, 1 - confidences[0]), estimate - reach[0]),
         max(_bca(replicates, estimate, acceleration, confidences[1]), estimate + reach[1]),
     )
+
+
+def _paired(
+    variant: npt.ArrayLike, reference: npt.ArrayLike
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], float]:
+    """Both scores, and the reference's mean, which is positive."""
+    numerator = sample(variant, "variant", least=2)
+    denominator = sample(reference, "reference", least=2)
+    if denominator.size != numerator.size:
+        raise ValueError(f"scores must be paired, but variant has {numerator.size} and reference {denominator.size}")
+    centre = float(denominator.mean())
+    if centre <= 0:
+        raise ValueError(f"the reference scores have a mean of {centre}, so a ratio to it says nothing")
+    return numerator, denominator, centre
 
 
 def _bca(replicates: npt.NDArray[np.float64], estimate: float, acceleration: float, level: float) -> float:

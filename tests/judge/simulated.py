@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from pytest_edgeai.measure.pace import Pace
 from pytest_edgeai.measure.turns import calls_a_slot
 
 
@@ -213,7 +214,7 @@ class Series:
     ) -> None:
         """``canary=None``: there is none. ``noise``: facts about the machine."""
         self.machine = Machine(weather, seed)
-        self._call, self._noise = call, noise or {}
+        self._call, self._noise = call, dict(noise or {})
         self._canary_machine = Machine(canary, seed + 1) if canary else None
         self._canary: list[float] = []
         self.asked: list[int] = []
@@ -224,11 +225,8 @@ class Series:
             self._canary += [self._canary_machine.work(1e-3) for _ in range(count // 5)]
         return np.array([self.machine.work(self._call) for _ in range(count)])
 
-    def canary(self) -> NDArray[np.float64]:
-        return np.array(self._canary)
-
     def noise(self) -> Mapping[str, float]:
-        return self._noise
+        return Pace(None).facts(self._canary) | self._noise
 
     def seconds(self) -> float:
         return self.machine.clock
@@ -240,17 +238,14 @@ class Recorded:
     def __init__(
         self, values: NDArray[np.float64], *, call: float = 0.010, noise: Mapping[str, float] | None = None
     ) -> None:
-        self._values, self._call, self._noise, self._next = values, call, noise or {}, 0
+        self._values, self._call, self._noise, self._next = values, call, dict(noise or {}), 0
 
     def more(self, count: int) -> NDArray[np.float64]:
         begin, self._next = self._next, self._next + count
         return self._values[begin : self._next]
 
-    def canary(self) -> NDArray[np.float64]:
-        return np.full(self._next, 1e-3)
-
     def noise(self) -> Mapping[str, float]:
-        return self._noise
+        return Pace(None).facts([1e-3] * self._next) | self._noise
 
     def seconds(self) -> float:
         return self._next * self._call

@@ -20,7 +20,7 @@ def test_what_is_known_without_sampling_has_no_width():
 
 
 def test_processes_are_summed_up_by_their_median_and_range():
-    figure = figures.of_processes([5.0, 1.0, 2.0], "bytes")
+    figure = figures.of_range([5.0, 1.0, 2.0], "bytes", "processes")
 
     assert (figure.low, figure.estimate, figure.high, figure.n) == (1.0, 2.0, 5.0, 3)
     assert figure.method == "range of 3 processes"
@@ -121,7 +121,7 @@ def few(count: int) -> np.ndarray:
 def test_no_figure_holds_what_json_has_no_word_for(count):
     values = few(count)
     made = [
-        figures.of_processes(values.tolist(), "bytes"),
+        figures.of_range(values.tolist(), "bytes", "processes"),
         figures.of_percentile(values, 0.99, "s"),
         figures.of_jitter(values),
         figures.of_turns(values),

@@ -27,7 +27,7 @@ def test_a_block_counts_every_item_of_every_call(fake: Callable[[str], Variant],
     assert found.min() > 0
     assert measurement.samples == {"throughput": list(found)}
     assert (measurement.plan, measurement.unit) == ("blocks", "items/s")
-    assert len(rates.canary()) == 3 * CANARIES
+    assert len(rates._canary) == 3 * CANARIES
 
 
 def test_a_runner_that_makes_one_call_at_a_time_has_no_parallel_requests(

@@ -1,6 +1,5 @@
 """Solo series: every call is kept, in order, with the constant work between them."""
 
-import time
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -8,6 +7,7 @@ import psutil
 import pytest
 
 from pytest_edgeai.errors import WorkerError
+from pytest_edgeai.measure import solo as solo_module
 from pytest_edgeai.measure.bench import Setup
 from pytest_edgeai.measure.solo import CANARIES, CHUNK, Solo
 from pytest_edgeai.records import Variant
@@ -21,14 +21,14 @@ def solo(fake: Callable[[str], Variant], setup: Setup) -> Iterator[Solo]:
 
 def test_more_gives_as_many_samples_as_are_asked_for_and_keeps_them_all(solo: Solo) -> None:
     kept = len(solo.measurement("gate").samples["latency"])
-    canaries = len(solo.canary())
+    canaries = len(solo._canary)
 
     one, other = solo.more(2 * CHUNK + 1), solo.more(7)
 
     assert (len(one), len(other)) == (2 * CHUNK + 1, 7)
     assert min(*one, *other) > 0
     assert solo.measurement("gate").samples["latency"][kept:] == [*one, *other]
-    assert len(solo.canary()) == canaries + 4 * CANARIES
+    assert len(solo._canary) == canaries + 4 * CANARIES
 
 
 def test_the_measurement_says_how_it_was_made(solo: Solo) -> None:
@@ -44,7 +44,7 @@ def test_the_measurement_says_how_it_was_made(solo: Solo) -> None:
         "screening",
         1,
     )
-    assert found.noise["canary_median_s"] == np.median(solo.canary())
+    assert found.noise["canary_median_s"] == np.median(solo._canary)
     assert found.noise["involuntary_switches"] >= 0
     assert {"canary_rmad", "canary_tail", "canary_best_s", "waited_s", "warm_up_trend", "wall_s", "load_1m"} <= set(
         found.noise
@@ -72,7 +72,7 @@ def test_a_crash_while_warming_up_leaves_no_process(
 
 
 class Drifting:
-    """A source whose samples take 1 ms of warm-up each and drift for the first of them."""
+    """A source whose samples take 1 ms of its own clock each, and drift for the first of them."""
 
     plan, metric, column = "solo", "latency", "latency"
     sensors = ()
@@ -81,6 +81,9 @@ class Drifting:
     def __init__(self, until: int) -> None:
         self.taken, self._until = 0, until
 
+    def perf_counter(self):
+        return 0.001 * self.taken
+
     def prime(self, bench):
         return 0
 
@@ -88,16 +91,16 @@ class Drifting:
         samples = []
         for _ in range(20):
             self.taken += 1
-            time.sleep(0.001)
             samples.append(1 + max(0, self._until - self.taken) / self._until)
         return samples, [], 20
 
 
 @pytest.mark.parametrize(("patience", "drifts"), [(0.0, True), (400.0, False)])
 def test_a_warm_up_goes_on_while_the_samples_drift_for_a_quarter_of_the_patience(
-    fake: Callable[[str], Variant], setup: Setup, patience: float, drifts: bool
+    fake: Callable[[str], Variant], setup: Setup, patience: float, drifts: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = Drifting(until=700)  # longer than half a second
+    monkeypatch.setattr(solo_module, "time", source)
 
     with Solo(fake("plain"), setup, source, patience=patience) as solo:
         facts = solo.noise()

@@ -73,3 +73,26 @@ def test_what_was_proven_with_few_gates_is_decided_anew_among_many(edge, results
     assert among.outcome is Outcome.FAIL
     assert "(12 of them in earlier runs)" in among.spent
     assert rounds(among) == 18
+
+
+def test_claims_made_in_a_fixture_are_claims_of_the_test_that_asked_for_it(edge, results):
+    edge.write(
+        "@pytest.fixture\ndef fast(edge_variant):\n    edge_variant.speedup >= 1000\n    return edge_variant\n\n"
+        "def test_gate(fast):\n    fast.speedup >= 1001\n",
+        fake=True,
+    )
+
+    edge.run(PLAIN)
+
+    assert [rounds(gate.verdict) for gate in results().gates] == [12, 15]
+
+
+def test_a_run_for_another_target_starts_anew(edge, results):
+    edge.write("def test_gate(edge_variant):\n    assert edge_variant.speedup >= 1000\n", fake=True)
+    edge.run(PLAIN, "--edge-budget=0")
+
+    edge.run(PLAIN, "--edge-continue", "--edge-target=enterprise")
+
+    [gate] = results().gates
+    assert gate.verdict.outcome is Outcome.FAIL
+    assert "earlier runs" not in gate.verdict.spent

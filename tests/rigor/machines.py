@@ -17,6 +17,7 @@ from benchmarks.rigor.replay import Deck
 from benchmarks.rigor.rounds import Rounds, of_stream
 from pytest_edgeai.measure import turns
 from pytest_edgeai.measure.bench import Load, Setup
+from pytest_edgeai.measure.pace import Pace
 from pytest_edgeai.measure.turns import Turns
 from tests.judge.simulated import Machine, Weather
 
@@ -77,13 +78,9 @@ class Calls:
         self._taken += count
         return self._calls.take(range(begin, begin + count), mode="wrap")
 
-    def canary(self) -> NDArray[np.float64]:
-        if not self._with_canary:
-            return np.empty(0)
-        return self._work.take(range(self._at, self._at + self._taken), mode="wrap")
-
     def noise(self) -> Mapping[str, float]:
-        return {}
+        done = range(self._at, self._at + self._taken) if self._with_canary else range(0)
+        return Pace(None).facts(self._work.take(done, mode="wrap").tolist())
 
     def seconds(self) -> float:
         return self._taken * float(np.median(self._calls))
@@ -110,9 +107,6 @@ class Tailed:
     def percentile(cls, p: float) -> float:
         """The true one."""
         return cls.CALL * (1 + cls.SCALE * ((1 - p) ** (-1 / cls.SHAPE) - 1))
-
-    def canary(self) -> NDArray[np.float64]:
-        return np.empty(0)
 
     def noise(self) -> Mapping[str, float]:
         return {}
