@@ -98,7 +98,7 @@ def test_waiting_goes_on_when_the_cores_are_free_again_and_takes_as_long():
     assert replay.free
 
 
-def test_after_the_last_moment_comes_the_first_again():
+def test_after_the_last_moment_of_what_a_pair_saw_comes_the_first_of_what_another_one_did():
     replay = replay_at(1, (True, False, False))
 
     assert replay.wait()
@@ -134,10 +134,26 @@ def test_the_cores_are_free_or_not_for_all_pairs_at_the_same_time():
 
 
 def test_cores_that_never_become_free_spend_the_patience():
-    replay = replay_at(0, (False, False))
+    deck = Deck(pair_of(0.1, free=(False,)).joined(pair_of(0.2, free=(True,))))
+    deck.weather = deck.weather[:1]
+    replay = Replay(deck, random.Random(1), pairs=1, patience=1.0)
 
     assert not replay.wait()
-    assert replay.waited == 1.0
+    assert replay.waited == pytest.approx(1.0, abs=0.02)
+
+
+def test_a_pair_that_never_had_free_cores_gives_no_rounds_but_is_waited_through():
+    deck = Deck(pair_of(0.1, 0.1, free=(False, False)).joined(pair_of(0.2, 0.2)))
+    replays = [Replay(deck, random.Random(seed), pairs=1, patience=9.0) for seed in range(20)]
+
+    assert all(replay.wait() for replay in replays)
+    assert all(replay.round(0) == pytest.approx(0.2) and replay.free for replay in replays)
+    assert any(replay.waited > 0 for replay in replays)
+
+
+def test_a_bank_without_a_round_on_free_cores_is_refused():
+    with pytest.raises(ValueError, match="free cores"):
+        Deck(pair_of(0.1, free=(False,)))
 
 
 def test_a_renewed_replay_has_one_pair_more_that_it_had_not_before():

@@ -12,23 +12,24 @@ class Deck:
     """A bank made ready for many replays: plain lists, for a round must cost no more than an index."""
 
     def __init__(self, rounds: Rounds) -> None:
-        """Raises ValueError when there are no rounds."""
-        if not len(rounds.pair):
-            raise ValueError("a bank without rounds can't be replayed")
+        """Raises ValueError when none of the rounds began with free cores: nothing is said about such a machine."""
+        if not rounds.free.any():
+            raise ValueError("a bank without a round on free cores can't be replayed")
         logs = np.log(rounds.baseline.astype(np.float64) / rounds.variant.astype(np.float64))
         self.differences: list[float] = logs.tolist()
         self.took: list[float] = rounds.took.astype(np.float64).tolist()
         starts = np.flatnonzero(np.diff(rounds.pair, prepend=-1))
         ends = [*starts[1:].tolist(), len(rounds.pair)]
         self.of_pair: list[dict[bool, list[int]]] = []
-        """Pair -> whether the cores were free -> its rounds that began so, in the order in which they were taken."""
+        """Pair -> whether the cores were free -> its rounds that began so, in the order in which they were taken. Pairs that never had free cores are not
+        among them: nobody knows how they would have done there."""
         self.weather: list[tuple[list[float], list[bool]]] = []
-        """Pair -> seconds at which each of its rounds began, with the end of the last one after them; and whether the cores were free then."""
+        """Of every pair: seconds at which each of its rounds began, with the end of the last one after them; and whether the cores were free then."""
         for begin, end in zip(starts.tolist(), ends, strict=True):
             free: list[bool] = rounds.free[begin:end].tolist()
-            self.of_pair.append(
-                {kind: [begin + at for at, one in enumerate(free) if one is kind] for kind in (False, True)}
-            )
+            if any(free):
+                kinds = {kind: [begin + at for at, one in enumerate(free) if one is kind] for kind in (False, True)}
+                self.of_pair.append(kinds)
             at = (rounds.at[begin:end] - rounds.at[begin]).astype(np.float64).tolist()
             self.weather.append(([*at, at[-1] + self.took[end - 1]], free))
 
@@ -42,9 +43,9 @@ class Replay:
     """Satisfies :class:`pytest_edgeai.protocols.TurnSampler`; the only place that knows what the judge asks of one.
 
     Each of its pairs is a pair of processes of the bank, drawn at random, no two of them the same while there are others. When the cores are
-    free is what one pair of the bank saw from a random moment on, and as in a live run it is the same for all pairs: each gives its
-    rounds that began with free cores while they are free, and its other ones while they aren't, both in the order in which they were taken,
-    with the order of sides and the seconds of then.
+    free is what one pair of the bank saw from a random moment on, then another one, and as in a live run it is the same for all pairs: each
+    gives its rounds that began with free cores while they are free, and its other ones while they aren't, both in the order in which
+    they were taken, with the order of sides and the seconds of then.
 
     ``faster``: a factor by which the truth is made faster than the bank's. ``mirrored``: let a coin swap the sides of each pair, which
     makes the truth of a bank of identical code exactly 1. ``layout``: standard deviation of ln(speed-up) that is added between pairs,
@@ -97,14 +98,17 @@ class Replay:
         """Go on when the cores are free again; ``False`` when patience is spent."""
         if self._free_now():
             return True
-        at, free = self._weather
-        following = [*range(self._moment + 1, len(free)), *range(self._moment + 1)]
-        found = next((moment for moment in following if free[moment]), None)
-        if found is None:
-            self.waited = self._patience
-            return False
-        self.waited += at[found] + (at[-1] if found <= self._moment else 0.0) - self._clock
-        self._moment, self._clock = found, at[found]
+        while self.waited <= self._patience:
+            at, free = self._weather
+            found = next((moment for moment in range(self._moment + 1, len(free)) if free[moment]), None)
+            self.waited += (at[-1] if found is None else at[found]) - self._clock
+            if found is None:
+                self._clock = at[-1]
+                self._go_on()
+            else:
+                self._moment, self._clock = found, at[found]
+            if self._free_now():
+                break
         return self.waited <= self._patience
 
     def seconds(self) -> float:
@@ -133,14 +137,19 @@ class Replay:
         self._moment = self._coin.randrange(len(self._weather[1]))
         self._clock = self._weather[0][self._moment]
 
+    def _go_on(self) -> None:
+        """What a pair saw is over; another one's follows."""
+        self._clock -= self._weather[0][-1]
+        self._weather = self._coin.choice(self._deck.weather)
+        self._moment = 0
+
     def _free_now(self) -> bool:
-        """Whether the cores are free at the clock's time; after the last moment comes the first again."""
-        at, free = self._weather
-        while self._clock >= at[self._moment + 1]:
+        """Whether the cores are free at the clock's time."""
+        while self._clock >= self._weather[0][self._moment + 1]:
             self._moment += 1
-            if self._moment == len(free):
-                self._moment, self._clock = 0, self._clock - at[-1]
-        return free[self._moment]
+            if self._moment == len(self._weather[1]):
+                self._go_on()
+        return self._weather[1][self._moment]
 
     def _heavy_tailed(self) -> float:
         """From Student's distribution with 3 degrees of freedom, over its standard deviation."""
