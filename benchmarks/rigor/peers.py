@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from benchmarks.rigor.rounds import Rounds
 
 Samples = NDArray[np.float64]
-"""Seconds a call, in the order in which they were taken."""
+"""Seconds a call, or a slot of some, in the order in which they were taken."""
 Rule = Callable[[Samples, Samples], bool]
 """(baseline, variant) -> whether it says that the variant is slower."""
 VALUES = 10
@@ -72,16 +72,14 @@ def chunks(samples: Samples, count: int) -> Samples:
 
 def windows(rounds: Rounds, seconds: float, calls: int = 1) -> Iterator[tuple[Samples, Samples]]:
     """The baseline's slots of so many seconds of timed work, then the variant's of the rounds after them: as if they had been measured
-    one after the other. No round is used twice. ``calls``: how many calls a slot has, which all take their time."""
-    baseline, variant = rounds.baseline.astype(np.float64), rounds.variant.astype(np.float64)
-    first = 0
-    while True:
-        middle = _end(baseline, first, seconds / calls)
-        end = _end(variant, middle, seconds / calls) if middle is not None else None
-        if middle is None or end is None:
-            return
-        yield baseline[first:middle], variant[middle:end]
-        first = end
+    one after the other, in one pair of processes. No round is used twice. ``calls``: how many calls a slot has; samples are seconds a slot."""
+    for pair in range(rounds.pairs):
+        of_pair = rounds.pair == pair
+        baseline, variant = (calls * side[of_pair].astype(np.float64) for side in (rounds.baseline, rounds.variant))
+        first = 0
+        while (middle := _end(baseline, first, seconds)) and (end := _end(variant, middle, seconds)):
+            yield baseline[first:middle], variant[middle:end]
+            first = end
 
 
 def _end(side: Samples, first: int, seconds: float) -> int | None:

@@ -42,7 +42,7 @@ class Deck:
 class Replay:
     """Satisfies :class:`pytest_edgeai.protocols.TurnSampler`; the only place that knows what the judge asks of one.
 
-    Each of its pairs is a pair of processes of the bank, drawn at random, no two of them the same while there are others. When the cores are
+    Each of its pairs is a pair of processes of the bank, drawn at random and put back, so that pairs differ as much as the bank's do. When the cores are
     free is what one pair of the bank saw from a random moment on, then another one, and as in a live run it is the same for all pairs: each
     gives its rounds that began with free cores while they are free, and its other ones while they aren't, both in the order in which
     they were taken, with the order of sides and the seconds of then.
@@ -70,7 +70,6 @@ class Replay:
         """Seconds so far."""
         self._seconds = 0.0
         self._free = True
-        self._drawn: set[int] = set()
         self._pairs: list[_Pair] = []
         for _ in range(pairs):
             self._draw()
@@ -122,12 +121,7 @@ class Replay:
         return self.pairs - 1
 
     def _draw(self) -> None:
-        if len(self._drawn) == self._deck.pairs:
-            self._drawn.clear()
         chosen = self._coin.randrange(self._deck.pairs)
-        while chosen in self._drawn:
-            chosen = self._coin.randrange(self._deck.pairs)
-        self._drawn.add(chosen)
         sign = -1.0 if self._mirrored and self._coin.random() < 0.5 else 1.0
         shift = self._shift + (self._layout * self._heavy_tailed() if self._layout else 0.0)
         self._pairs.append(_Pair(self._deck.of_pair[chosen], self._coin, sign, shift))

@@ -160,6 +160,14 @@ ROWS = {
         (FALSE_PASS, FALSE_FAIL),
         faster=FIVE,
     ),
+    "at-limit-strict": Row(
+        "identical code scaled by 1.02, at most 2 % slower, strict: exactly at the limit",
+        "identical",
+        TWO,
+        (FALSE_PASS, FALSE_FAIL),
+        rigor="strict",
+        faster=TWO,
+    ),
     "fifths": Row(
         "2.5 times as fast, at least 2 times",
         "fifths",

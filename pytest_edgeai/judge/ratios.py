@@ -24,11 +24,12 @@ KNOWN = 0.25
 standard error)."""
 EXTENDED = 2.0
 """How often the budget may be spent where the truth is near the limit, and further pairs of processes decide."""
-AGREED = 3.0
-"""Standard errors by which the mean of the pairs' medians must be away from the limit. It lets clear cases pass, and holds the error rate where
-layouts differ by 1.5 %, which the guard alone does not."""
+AGREED = 5.0
+"""Standard errors by which the mean of the pairs' medians must be away from the limit, where the pairs differ by no more than the guard."""
 TELLING_ROUNDS = 8
-"""Of a pair, before its median says anything about its layout; what fewer rounds decide is far from the limit."""
+"""Of a pair, before its median says anything about its layout; what fewer rounds of all pairs decide is far from the limit."""
+NEAR, FAR, LOOKS = 0.49, 0.01, 0.5
+"""Shares of an error rate: of the rounds that are believed, of all rounds where the limit is far, and of the looks at medians."""
 
 
 def speedup(sampler: TurnSampler, operator: str, limit: float, rules: Rules, before: Sequence[float] = ()) -> Finding:
@@ -38,7 +39,7 @@ def speedup(sampler: TurnSampler, operator: str, limit: float, rules: Rules, bef
     of all pairs are pooled, and each side of the limit is tested ``rules.guard`` away from it, because processes differ by that much
     through nothing but the layout of their memory. Where it hasn't decided when the medians of these pairs are known well, the truth is near the
     limit, and the budget is extended once, for further pairs of processes: at the numbers of pairs that ``rules.looks`` names, a t bound on the
-    pairs' medians decides. Each of the two has half of the error rate, and each look its equal part of that half.
+    pairs' medians decides. The looks have half of the error rate, each its equal part.
 
     Other programs on the cores change a speed-up itself (see :mod:`pytest_edgeai.measure.quiet`), even of two processes that do the same: for as long
     as one of them shares its core. So only the rounds that began with the cores free are believed; all of them where the limit is far.
@@ -53,13 +54,12 @@ def speedup(sampler: TurnSampler, operator: str, limit: float, rules: Rules, bef
 class _Comparison:
     def __init__(self, sampler: TurnSampler, operator: str, at: float, rules: Rules, before: Sequence[float]) -> None:
         self._sampler, self._operator, self._at, self._rules, self._before = sampler, operator, at, rules, before
-        half = {operator: rules.alpha_pass / 2, MIRRORED[operator]: rules.alpha_fail / 2}
-        self._alpha = half
-        """Side -> error rate of the e-process, and of all looks together."""
-        self._near = _Sides(at, rules.guard, half)
+        self._alpha = {operator: rules.alpha_pass, MIRRORED[operator]: rules.alpha_fail}
+        """Side -> error rate."""
+        self._near = _Sides(at, rules.guard, self._spent(NEAR))
         for difference in before:
             self._near.add(difference)
-        self._far = _Sides(at, math.log(rules.contended), half)
+        self._far = _Sides(at, math.log(rules.contended), self._spent(FAR))
         self._believed: list[list[float]] = [[] for _ in range(sampler.pairs)]
         self._rounds: list[list[float]] = [[] for _ in range(sampler.pairs)]
         """Pair -> differences: of the rounds that are believed near the limit, and of all."""
@@ -67,6 +67,9 @@ class _Comparison:
         self._gave_up = False
         self._by_look = self._by_far = self._odd = False
         self._look_bounds: tuple[float, float] | None = None
+
+    def _spent(self, share: float) -> dict[str, float]:
+        return {side: share * alpha for side, alpha in self._alpha.items()}
 
     def side(self) -> str | None:
         """The proven side of the limit."""
@@ -79,7 +82,9 @@ class _Comparison:
                 if not self._round(pair):
                     return None
             side = self._proven()
-            if side or self._sampler.seconds() >= self._rules.budget or all(map(self._known, self._believed)):
+            # What earlier runs proved waits for a word of the pairs of this one.
+            budget = self._rules.budget * (EXTENDED if self._odd and self._before else 1)
+            if side or self._sampler.seconds() >= budget or all(map(self._known, self._believed)):
                 return side
 
     def _known(self, differences: Sequence[float]) -> bool:
@@ -95,7 +100,7 @@ class _Comparison:
 
     def _between_pairs(self) -> str | None:
         """Further pairs of processes, until a look at their medians proves something."""
-        if not self._may_renew or not all(self._believed):
+        if not self._may_renew or self._gave_up or not all(self._believed):
             return None
         rounds = min(map(len, self._believed))
         for pairs in self._rules.looks:
@@ -142,28 +147,37 @@ class _Comparison:
         """The side that the e-process proves, if the pairs agree: one odd process (a neighbour's core, a bad layout of memory) must not
         decide for all, nor layouts that differ by more than the guard allows for."""
         side = self._near.proven()
-        self._odd = side is not None and not self._agreed(side, self._believed)
+        self._odd = side is not None and not self._agreed(side, self._believed, self._rules.guard)
         if side and not self._odd:
             return side
         side = self._far.proven()
-        self._by_far = side is not None and self._agreed(side, self._rounds)
+        self._by_far = side is not None and self._agreed(side, self._rounds, math.log(self._rules.contended))
         return side if self._by_far else None
 
-    def _agreed(self, side: str, of_pairs: list[list[float]]) -> bool:
-        """Whether the median of every pair lies on this side of the limit, and their mean some standard errors away from it."""
+    def _agreed(self, side: str, of_pairs: list[list[float]], margin: float) -> bool:
+        """Whether the median of every pair lies on this side of the limit, and their mean far enough away from it: by some standard errors, or,
+        where pairs differ by more than the margin that was given them, by a t bound."""
         if not all(of_pairs):
             return False
         sign = 1 if side == ">=" else -1
         distances = np.array([sign * (float(np.median(differences)) - self._at) for differences in of_pairs])
         if distances.min() <= 0:
             return False
-        if len(distances) == 1 or min(map(len, of_pairs)) < TELLING_ROUNDS:
+        if len(distances) == 1:
             return True
-        return bool(distances.mean() > AGREED * distances.std(ddof=1) / math.sqrt(len(distances)))
+        fewest, most = min(map(len, of_pairs)), max(map(len, of_pairs))
+        if fewest < TELLING_ROUNDS:
+            # What earlier runs proved says nothing about the pairs of this one.
+            return most < TELLING_ROUNDS and not self._before
+        spread = float(distances.std(ddof=1))
+        if spread > margin:
+            return student.lower_bound(distances, self._alpha[side] / 2) > 0
+        return bool(distances.mean() > AGREED * spread / math.sqrt(len(distances)))
 
     def _bounds_of_medians(self) -> tuple[float, float]:
         medians = np.array([np.median(differences) for differences in self._believed])
-        low, high = (self._alpha[side] / len(self._rules.looks) for side in (">=", "<="))
+        spent = self._spent(LOOKS / len(self._rules.looks))
+        low, high = spent[">="], spent["<="]
         return student.lower_bound(medians, low), -student.lower_bound(-medians, high)
 
     def _seen(self) -> NDArray[np.float64]:
@@ -178,15 +192,18 @@ class _Comparison:
         if abs(distance) <= self._rules.guard:
             return None
         guarded = self._at + math.copysign(self._rules.guard, distance)
-        return sequential.rounds_to_decide(seen, guarded, self._alpha[">=" if distance > 0 else "<="])
+        return sequential.rounds_to_decide(seen, guarded, self._spent(NEAR)[">=" if distance > 0 else "<="])
 
     def finding(self, side: str | None) -> Finding:
         """The comparison's end, ``side`` being what is proven."""
-        seen, sampler, guard = self._seen(), self._sampler, self._rules.guard
+        seen, sampler = self._seen(), self._sampler
+        believed = any(self._believed) or len(self._before) > 0
+        margin = self._rules.guard if believed and not self._by_far else math.log(self._rules.contended)
         # The rounds bound the speed-up of these processes; others of the same code differ from them by up to the guard. Both bounds are shown at the
         # rate of a comparison alone: the share that many gates leave of it would take more rounds than a clear verdict has.
-        low = sequential.lower_sign_bound(seen, self._rules.alpha / 2) - guard
-        high = -sequential.lower_sign_bound(-seen, self._rules.alpha / 2) + guard
+        alpha = self._rules.alpha / (4 if self._by_look else 2)
+        low = sequential.lower_sign_bound(seen, alpha) - margin
+        high = -sequential.lower_sign_bound(-seen, alpha) + margin
         if self._look_bounds is not None:
             low, high = max(low, self._look_bounds[0]), min(high, self._look_bounds[1])
         if side is None:  # they may not claim more than is proven
@@ -208,24 +225,27 @@ class _Comparison:
 
     def _why_open(self, seen: NDArray[np.float64]) -> str:
         """Why nothing is proven, and what would prove it."""
+        rounds = sum(map(len, self._rounds))
         if self._gave_up or not all(self._believed):
-            rounds = sum(map(len, self._rounds))
             return (
                 f"other programs kept running on the cores ({self._disturbed} of {rounds} rounds began beside them), which changes a speed-up: "
-                f"beside them only what is a factor of {self._rules.contended:g} away is decided; run it again on a quieter machine"
+                f"beside them only what is a factor of {self._rules.contended:g} away is decided; run it again on a quieter machine, or wait "
+                "longer for free cores (a larger --edge-budget)"
             )
-        if self._odd:
-            return "the pairs of processes differ too much to agree about the limit: one of them is odd; run it again"
+        if self._odd and self._look_bounds is None:
+            return "the pairs of processes differ too much to agree about the limit; with a larger --edge-budget further pairs decide"
         undecided = f"not decided within {self._sampler.seconds():.3g} s of sampling"
-        wanted, rounds = self._wanted(), sum(map(len, self._rounds))
-        if self._look_bounds is None and wanted is not None and wanted > len(seen):
-            seconds = math.ceil(self._sampler.seconds() * wanted / rounds)
+        wanted, most = self._wanted(), self._sampler.pairs * ENOUGH_ROUNDS
+        if self._look_bounds is None and wanted is not None and len(seen) < wanted <= most:
+            # Of the rounds of this run, those that were believed.
+            seconds = math.ceil(self._sampler.seconds() * wanted / (len(seen) - len(self._before)))
             return f"{undecided}; about {wanted} rounds would decide it (--edge-budget={seconds}), or a quieter machine"
         near = f"{undecided}: the truth may lie within {100 * math.expm1(self._rules.guard):.1f} % of the limit"
         if self._look_bounds is None:
             return near
         medians = [float(np.median(differences)) for differences in self._believed if differences]
-        alpha = min(self._alpha.values()) / len(self._rules.looks)
+        side = ">=" if float(np.mean(medians)) > self._at else "<="
+        alpha = self._spent(LOOKS / len(self._rules.looks))[side]
         pairs = student.values_to_decide(medians, self._at, alpha)
         if pairs is None:
             return f"{near}, and no number of processes would tell"

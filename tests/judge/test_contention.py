@@ -42,7 +42,9 @@ def test_a_speedup_that_a_neighbour_shrank_below_the_limit_is_not_held_against_t
     assert finding.estimate == pytest.approx(1.8, rel=0.02)
     told = "other programs kept running on the cores (20 of 20 rounds began beside them), which changes a speed-up"
     what = "beside them only what is a factor of 4 away is decided"
-    assert finding.notes == [f"{told}: {what}; run it again on a quieter machine"]
+    to_do = "run it again on a quieter machine, or wait longer for free cores (a larger --edge-budget)"
+    assert finding.notes == [f"{told}: {what}; {to_do}"]
+    assert finding.low < 3 < finding.high
     assert finding.samples == RESTLESS_ROUNDS
 
 
@@ -114,7 +116,7 @@ def test_what_is_far_beyond_any_neighbours_doing_is_decided_at_once(true, outcom
     finding = speedup(sampler, ">=", 2.0, QUICK)
 
     assert finding.outcome is outcome
-    assert finding.samples < 15
+    assert finding.samples < RESTLESS_ROUNDS
     assert sampler.waited == 0
 
 

@@ -247,7 +247,7 @@ def test_one_odd_pair_of_processes_does_not_decide_and_is_not_outvoted(odd):
 
     assert finding.outcome is INCONCLUSIVE
     assert finding.notes == [
-        "the pairs of processes differ too much to agree about the limit: one of them is odd; run it again"
+        "the pairs of processes differ too much to agree about the limit; with a larger --edge-budget further pairs decide"
     ]
 
 
@@ -388,6 +388,17 @@ def test_a_later_run_goes_on_where_an_earlier_one_stopped():
     assert [finding.samples for finding in later[:-1]] == [15 * (place + 1) for place in range(len(later) - 1)]
     assert len(later[-1].evidence) == later[-1].samples
     assert later[-1].low > 1
+
+
+def test_what_odd_pairs_kept_from_being_proven_is_not_proven_by_a_few_rounds_of_others():
+    odd = speedup(Told(0.1, 0.1, -0.1, pairs=3), ">=", 1.0, dataclasses.replace(QUICK, budget=3.0, looks=()))
+    assert odd.outcome is INCONCLUSIVE
+
+    again = speedup(Told(-0.001), ">=", 1.0, dataclasses.replace(QUICK, budget=0.15), odd.evidence)
+    agreed = speedup(Told(0.1), ">=", 1.0, dataclasses.replace(QUICK, budget=0.15), odd.evidence)
+
+    assert again.outcome is INCONCLUSIVE
+    assert (agreed.outcome, agreed.samples - len(odd.evidence)) == (PASS, 24)
 
 
 def test_going_on_makes_no_look_at_medians_again():

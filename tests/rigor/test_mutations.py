@@ -53,7 +53,9 @@ def test_slots_of_as_many_calls_on_both_sides_are_noticed(workers, monkeypatch):
 
 
 def test_a_missing_guard_is_noticed():
-    assert max(checks.at_the_limit(deck("quiet"), RUNS, dataclasses.replace(QUICK, guard=0.0))) > RED
+    unguarded = dataclasses.replace(QUICK, guard=0.0)
+
+    assert max(checks.at_the_limit(deck("quiet"), RUNS, unguarded, checks.FAR_APART)) > RED
 
 
 def test_a_tenfold_error_rate_is_noticed():
@@ -80,7 +82,7 @@ def test_a_test_of_fixed_size_that_is_looked_at_after_every_round_is_noticed(mon
 
 
 def test_gates_of_a_run_that_each_have_the_whole_error_rate_are_noticed():
-    assert checks.runs_with_a_fail(deck("drift"), 1.0, gates=50, shared_by=1, runs=60) > promised(0.01, 60)
+    assert checks.runs_with_a_fail(deck("quiet"), 1.0, gates=50, shared_by=1, runs=30) > promised(0.01, 30)
 
 
 def test_percentiles_without_bounds_are_noticed(monkeypatch):

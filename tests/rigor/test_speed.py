@@ -5,10 +5,13 @@ import statistics
 import pytest
 
 from benchmarks.rigor.rows import ROWS
+from pytest_edgeai.judge.rules import RIGOR
 from pytest_edgeai.records import Outcome
 from tests.judge.simulated import HOGS, QUIET
 from tests.rigor.checks import (
+    FAR_APART,
     QUICK,
+    at_the_limit,
     ever_proven,
     in_turns,
     order_bias,
@@ -61,12 +64,17 @@ def test_verdicts_and_bounds_are_wrong_as_rarely_and_decided_as_often_as_promise
 
 @pytest.mark.parametrize("condition", CONDITIONS)
 def test_of_runs_of_50_gates_on_identical_code_hardly_any_has_a_false_fail(condition):
-    assert runs_with_a_fail(deck(condition), 1 / 1.05, gates=50, shared_by=50, runs=200) <= 0.01
+    assert runs_with_a_fail(deck(condition), 1 / 1.05, gates=50, shared_by=50, runs=100) <= 0.01
 
 
 def test_nor_has_one_where_identical_code_must_not_be_slower_at_all():
     """Each gate is exactly at its limit then."""
-    assert runs_with_a_fail(deck("drift"), 1.0, gates=50, shared_by=50, runs=60) <= promised(0.01, 60)
+    assert runs_with_a_fail(deck("quiet"), 1.0, gates=50, shared_by=50, runs=30) <= promised(0.01, 30)
+
+
+@pytest.mark.parametrize(("rigor", "layout"), [("quick", FAR_APART), ("quick", 0.03), ("strict", 0.03)])
+def test_pairs_that_differ_more_than_the_guard_allows_for_are_wrong_no_more_often(rigor, layout):
+    assert max(at_the_limit(deck("quiet"), 1000, RIGOR[rigor], layout)) <= QUICK.alpha
 
 
 @pytest.mark.parametrize("weather", [QUIET, HOGS], ids=["quiet", "hogs"])
