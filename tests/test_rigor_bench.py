@@ -384,7 +384,7 @@ def test_the_page_marks_what_was_missed_and_what_live_runs_contradict():
     assert lines[1].endswith(
         "| PASS within 10 s of sampling at least 99 % | 99.50 % (98.8 .. 99.84) | probably | 0 of 3, **contradicts** |"
     )
-    assert lines[2].endswith("| median of at most 0.5 s of sampling | 0.9 | **no** | 0.8 |")
+    assert lines[2].endswith("| median of at most 0.5 s of sampling | 0.9 | **no** | 0.8, **above** |")
     assert (
         "| identical code scaled by 1.10, at most 5 % slower | quiet | FAIL at least 99 % | 90 % (88 .. 91.8) | **no** | - |"
         in page

@@ -23,14 +23,14 @@ WINDOWS = (1.0, 10.0)
 """Seconds of timed work a side that the peers are given: pytest-benchmark's default, and what a run of benchstat takes."""
 LEAST_COMPARISONS = 5
 """That a bank must be long enough for."""
-SOON = 10.0
-"""Seconds."""
+AT_ONCE = 10.0
+"""Seconds of sampling and waiting."""
 SLOWER = 1.10
 """What the peers shall find: the variant's seconds are multiplied by it."""
 
 REAL = (
-    "Simulated: runs whose rounds are replayed from the bank below, whole pairs of processes drawn at random; when the cores are free is what one pair of the bank saw, "
-    "and it is the same for all pairs of a run. Live: whole runs in fresh processes. In brackets the bounds of the "
+    "Simulated: runs whose rounds are replayed from the bank below, whole pairs of processes drawn at random (those that never had free cores are not); when the cores are "
+    "free is what one pair of the bank saw, then another one, and it is the same for all pairs of a run. Live: whole runs in fresh processes. In brackets the bounds of the "
     f'true rate ({100 * CONFIDENCE:g} %, Clopper-Pearson), which for replays don\'t know how few pairs the bank has. Kept: by the simulation, "probably" where the bounds '
     "enclose the target; a live rate contradicts a target only when its bounds do."
 )
@@ -116,7 +116,8 @@ def _median(limit: float, column: str, simulated: Found | None, lived: Found) ->
         statistics.median(getattr(one, column)) if one and one.outcomes else None for one in (simulated, lived)
     )
     kept = NONE if seen is None else "yes" if seen <= limit else "**no**"
-    return [NONE if seen is None else f"{seen:.3g}", kept, NONE if alive is None else f"{alive:.3g}"]
+    over = ", **above**" if alive is not None and alive > limit else ""
+    return [NONE if seen is None else f"{seen:.3g}", kept, NONE if alive is None else f"{alive:.3g}{over}"]
 
 
 def _rate(found: Found, target: Target) -> Rate:
@@ -190,7 +191,7 @@ def _soon(found: Found) -> str:
     if not found.outcomes:
         return NONE
     whole = zip(found.outcomes, found.seconds, found.waited, strict=True)
-    decided = sum(outcome != "INCONCLUSIVE" and seconds + waited <= SOON for outcome, seconds, waited in whole)
+    decided = sum(outcome != "INCONCLUSIVE" and seconds + waited <= AT_ONCE for outcome, seconds, waited in whole)
     return f"{percent(decided / len(found.outcomes))} %"
 
 

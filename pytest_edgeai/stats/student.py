@@ -25,7 +25,7 @@ def lower_bound(values: npt.ArrayLike, alpha: float) -> float:
     """
     One-sided lower confidence bound of the mean: mean - t s / sqrt(n) with n - 1 degrees of freedom.
 
-    The upper bound is ``-lower_bound(-values, alpha)``. With tails heavier than normal it errs on the safe side.
+    The upper bound is ``-lower_bound(-values, alpha)``. With symmetric tails heavier than normal it errs on the safe side.
 
     Args:
         values: Shape (n,), independent.
