@@ -14,8 +14,8 @@ from pytest_edgeai.protocols import TurnSampler
 from pytest_edgeai.records import Outcome
 from pytest_edgeai.stats import sequential, student
 
-RESTLESS_ROUNDS = 20
-"""Rounds beside other programs before free cores are waited for: what is far from the limit is decided by then."""
+RESTLESS_ROUNDS = 25
+"""Rounds beside other programs before free cores are waited for: what is far from the limit is decided by then, with up to a hundred gates."""
 ENOUGH_ROUNDS = 400
 """Of a pair of processes, at most: its median is known to 0.3 % then, even at a noise of 5 % a round, and pairs differ by some 1.2 %."""
 LEAST_ROUNDS = 30
@@ -208,7 +208,7 @@ class _Comparison:
             low, high = max(low, self._look_bounds[0]), min(high, self._look_bounds[1])
         if side is None:  # they may not claim more than is proven
             low, high = min(low, self._at), max(high, self._at)
-        earlier = f" ({len(self._before)} of them in earlier runs)" if self._before else ""
+        earlier = f" ({len(self._before)} of them in earlier runs)" if self._before and not self._by_far else ""
         return Finding(
             Outcome.INCONCLUSIVE if side is None else Outcome.PASS if side == self._operator else Outcome.FAIL,
             math.exp(float(np.median(seen))),

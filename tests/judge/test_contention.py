@@ -40,7 +40,7 @@ def test_a_speedup_that_a_neighbour_shrank_below_the_limit_is_not_held_against_t
 
     assert finding.outcome is INCONCLUSIVE
     assert finding.estimate == pytest.approx(1.8, rel=0.02)
-    told = "other programs kept running on the cores (20 of 20 rounds began beside them), which changes a speed-up"
+    told = "other programs kept running on the cores (25 of 25 rounds began beside them), which changes a speed-up"
     what = "beside them only what is a factor of 4 away is decided"
     to_do = "run it again on a quieter machine, or wait longer for free cores (a larger --edge-budget)"
     assert finding.notes == [f"{told}: {what}; {to_do}"]

@@ -82,7 +82,7 @@ def test_a_test_of_fixed_size_that_is_looked_at_after_every_round_is_noticed(mon
 
 
 def test_gates_of_a_run_that_each_have_the_whole_error_rate_are_noticed():
-    assert checks.runs_with_a_fail(deck("quiet"), 1.0, gates=50, shared_by=1, runs=30) > promised(0.01, 30)
+    assert checks.runs_with_a_fail(deck("quiet"), 1.0, gates=50, shared_by=1, runs=60) > promised(0.01, 60)
 
 
 def test_percentiles_without_bounds_are_noticed(monkeypatch):
