@@ -233,7 +233,8 @@ class _Comparison:
                 "longer for free cores (a larger --edge-budget)"
             )
         if self._odd and self._look_bounds is None:
-            return "the pairs of processes differ too much to agree about the limit; with a larger --edge-budget further pairs decide"
+            to_do = "run it without --edge-continue" if self._before else "give it a larger --edge-budget"
+            return f"the pairs of processes differ too much to agree about the limit; {to_do}, and further pairs decide"
         undecided = f"not decided within {self._sampler.seconds():.3g} s of sampling"
         wanted, most = self._wanted(), self._sampler.pairs * ENOUGH_ROUNDS
         if self._look_bounds is None and wanted is not None and len(seen) < wanted <= most:

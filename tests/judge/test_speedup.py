@@ -247,7 +247,7 @@ def test_one_odd_pair_of_processes_does_not_decide_and_is_not_outvoted(odd):
 
     assert finding.outcome is INCONCLUSIVE
     assert finding.notes == [
-        "the pairs of processes differ too much to agree about the limit; with a larger --edge-budget further pairs decide"
+        "the pairs of processes differ too much to agree about the limit; give it a larger --edge-budget, and further pairs decide"
     ]
 
 
@@ -398,6 +398,7 @@ def test_what_odd_pairs_kept_from_being_proven_is_not_proven_by_a_few_rounds_of_
     agreed = speedup(Told(0.1), ">=", 1.0, dataclasses.replace(QUICK, budget=0.15), odd.evidence)
 
     assert again.outcome is INCONCLUSIVE
+    assert "run it without --edge-continue" in again.notes[0]
     assert (agreed.outcome, agreed.samples - len(odd.evidence)) == (PASS, 24)
 
 

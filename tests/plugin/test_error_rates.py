@@ -54,7 +54,7 @@ def test_a_rerun_goes_on_where_the_last_run_stopped_and_what_it_proved_stays_pro
     assert (stopped.outcome, rounds(stopped)) == (Outcome.INCONCLUSIVE, 3)
     # Eight rounds of each of its own pairs must agree with what is known.
     assert went_on.outcome is Outcome.FAIL
-    assert rounds(went_on) >= 24
+    assert "27 rounds (3 of them in earlier runs)" in went_on.spent
     assert went_on.low > 0.001
     assert (proven.outcome, proven.estimate) == (Outcome.FAIL, went_on.estimate)
     assert "an earlier run proved it" in proven.notes[-1]
@@ -72,7 +72,8 @@ def test_what_was_proven_with_few_gates_is_decided_anew_among_many(edge, results
 
     among = results().gates[0].verdict
     assert among.outcome is Outcome.FAIL
-    assert rounds(among) >= 24
+    # With the twelve of the earlier run, or without them where these alone are a factor of 4 beyond the limit.
+    assert rounds(among) in (24, 12 + 24)
 
 
 def test_claims_made_in_a_fixture_are_claims_of_the_test_that_asked_for_it(edge, results):
