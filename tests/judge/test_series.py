@@ -442,6 +442,8 @@ WARMING = np.exp(0.15 * np.exp(-np.arange(2400) / 200) + 0.002 * np.random.defau
         (WARMING, 1.30, PASS),
         (1 / WARMING, 1.05, INCONCLUSIVE),  # a PASS of calls that get slower
         (1 / WARMING, 0.80, FAIL),
+        (1 / WARMING, 5.00, PASS),  # no trend leads so far
+        (WARMING, 0.20, FAIL),
     ],
 )
 def test_a_series_that_trends_proves_nothing_that_the_trend_may_undo(values, limit, outcome):
@@ -449,6 +451,11 @@ def test_a_series_that_trends_proves_nothing_that_the_trend_may_undo(values, lim
 
     assert finding.outcome is outcome
     assert any("it was still getting" in note for note in finding.notes) == (outcome is INCONCLUSIVE)
+
+
+@pytest.mark.parametrize(("values", "limit", "outcome"), [(1 / WARMING, 1.05, INCONCLUSIVE), (1 / WARMING, 5.00, PASS)])
+def test_a_tail_that_trends_proves_what_no_trend_leads_to(values, limit, outcome):
+    assert percentile(Recorded(values), 0.95, "<=", limit, QUICK).outcome is outcome
 
 
 @pytest.mark.parametrize(("limit", "outcome"), [(0.9, INCONCLUSIVE), (1.1, PASS), (0.2, FAIL)])
