@@ -20,6 +20,7 @@ class Deck:
         self.took: list[float] = rounds.took.astype(np.float64).tolist()
         starts = np.flatnonzero(np.diff(rounds.pair, prepend=-1))
         ends = [*starts[1:].tolist(), len(rounds.pair)]
+        self.always_free = bool(rounds.free.all())
         self.of_pair: list[dict[bool, list[int]]] = []
         """Pair -> whether the cores were free -> its rounds that began so, in the order in which they were taken. Pairs that never had free cores are not
         among them: nobody knows how they would have done there."""
@@ -139,6 +140,8 @@ class Replay:
 
     def _free_now(self) -> bool:
         """Whether the cores are free at the clock's time."""
+        if self._deck.always_free:
+            return True
         while self._clock >= self._weather[0][self._moment + 1]:
             self._moment += 1
             if self._moment == len(self._weather[1]):

@@ -28,7 +28,7 @@ CANARIES = 30
 """Runs of the constant work at the end."""
 WARM_UP_ROUNDS = 3
 WARM_UP_SECONDS = 0.2
-"""A pair of processes is warmed up for at least this many rounds and seconds."""
+"""A pair of processes is warmed up for at least this many rounds and seconds, and where there is time for it for as many as show a trend."""
 STEADY_ROUNDS = 20
 """The last rounds of a warm-up, which must not trend: neither side, nor their ratio."""
 CHECKED_EVERY = 4
@@ -177,19 +177,11 @@ class Turns:
         """Seconds an item of each side, of turns of one call that warm a pair up."""
         begin = time.perf_counter()
         seen: list[tuple[float, float]] = []
-        while not self._warm(seen, time.perf_counter() - begin):
+        while not is_warm(seen, time.perf_counter() - begin):
             baseline, variant, _ = self._turn(pair, 1, 1)
             seen.append((baseline, variant))
         self._trending += still_trends(seen)
         return seen
-
-    @staticmethod
-    def _warm(seen: list[tuple[float, float]], seconds: float) -> bool:
-        if len(seen) < WARM_UP_ROUNDS or seconds < WARM_UP_SECONDS:
-            return False
-        if len(seen) < steady.LEAST_VALUES or seconds >= LONGEST_WARM_UP:
-            return True
-        return len(seen) % CHECKED_EVERY == 0 and not still_trends(seen)
 
     def _slots(self, seen: list[tuple[float, float]], limit: float) -> tuple[int, int]:
         """The number of calls a slot of each side, from what the warm-up showed."""
@@ -213,6 +205,14 @@ class Turns:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def is_warm(seen: list[tuple[float, float]], seconds: float) -> bool:
+    """Whether a pair that took so many seconds for these rounds need not be warmed up for longer."""
+    if len(seen) < WARM_UP_ROUNDS or seconds < WARM_UP_SECONDS:
+        return False
+    checked = len(seen) >= steady.LEAST_VALUES and len(seen) % CHECKED_EVERY == 0
+    return seconds >= LONGEST_WARM_UP or (checked and not still_trends(seen))
 
 
 def still_trends(seen: list[tuple[float, float]]) -> bool:

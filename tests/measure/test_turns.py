@@ -11,7 +11,7 @@ import pytest
 
 from pytest_edgeai.errors import EdgeError, ModelError, WorkerError
 from pytest_edgeai.measure.bench import Bench, Setup
-from pytest_edgeai.measure.turns import EQUAL_WITHIN, MIN_SLOT, ROUNDING, Turns, calls_a_slot, still_trends
+from pytest_edgeai.measure.turns import EQUAL_WITHIN, MIN_SLOT, ROUNDING, Turns, calls_a_slot, is_warm, still_trends
 from pytest_edgeai.records import Measurement, Variant
 
 CALLS = [1e-6, 3e-5, 4e-4, 7e-4, 1e-3, 0.011, 0.25]
@@ -125,6 +125,24 @@ def test_a_side_that_still_gets_faster_is_not_warm() -> None:
     assert still_trends(rounds_of(*np.linspace(2.0, 1.0, 20)))
     assert not still_trends(rounds_of(*[1.0, 1.1] * 10))
     assert not still_trends(rounds_of(*np.linspace(3.0, 1.0, 20), *[1.0, 1.1] * 10))
+
+
+@pytest.mark.parametrize(
+    ("seen", "seconds", "warm"),
+    [
+        (rounds_of(*[1.0] * 7), 0.4, False),  # a slow model: too few rounds to see whether it trends
+        (rounds_of(*[1.0] * 8), 0.4, True),
+        (rounds_of(*np.linspace(2.0, 1.0, 8)), 0.4, False),
+        (rounds_of(*np.linspace(2.0, 1.0, 8)), 1.5, True),  # noted, and its drift strikes both sides
+        (rounds_of(*[1.0] * 4), 1.5, True),
+        (rounds_of(*[1.0] * 2), 9.0, False),
+        (rounds_of(*[1.0] * 100), 0.1, False),
+    ],
+)
+def test_a_pair_is_warm_when_it_is_seen_not_to_trend_or_when_time_is_up(
+    seen: list[tuple[float, float]], seconds: float, warm: bool
+) -> None:
+    assert is_warm(seen, seconds) is warm
 
 
 def test_the_order_is_drawn_anew_each_round(measurement: Measurement) -> None:
