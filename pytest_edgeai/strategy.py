@@ -268,15 +268,14 @@ def choose(
     best = max(speeds.values())
     equals = [name for name in speeds if speeds[name] * SAME_SPEED >= best]
     chosen = min(equals, key=lambda name: order[name])
-    others = (
-        f" of {len(meeting)} variants that meet the limits of {target.name}"
+    seen = f"({show(speeds[chosen], 'x')} in screening)"
+    reason = (
+        f"the fastest {seen} of {len(meeting)} variants that meet the limits of {target.name}"
         if len(meeting) > 1
-        else f" and alone in meeting the limits of {target.name}"
+        else f"alone in meeting the limits of {target.name} {seen}"  # others may be faster
     )
     tie = _tie(chosen, [name for name in equals if name != chosen], recipes, preferences)
-    return Choice(
-        recipe=chosen, meets_limits=True, reason=f"the fastest ({show(speeds[chosen], 'x')} in screening){others}{tie}"
-    )
+    return Choice(recipe=chosen, meets_limits=True, reason=reason + tie)
 
 
 def _tie(chosen: str, others: Sequence[str], recipes: Sequence[Recipe], preferences: Sequence[Preference]) -> str:
