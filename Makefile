@@ -25,7 +25,7 @@ suites: $(READY)
 	$(BIN)/python -m pytest suites --edge-target=$(TARGET) $(ARGS)
 
 test: $(READY)
-	$(BIN)/python -m pytest -n 2 $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist=worksteal $(ARGS)
 
 check: $(READY)
 	$(BIN)/ruff check .

@@ -23,8 +23,8 @@ QUICK_CLOCKS = """
 import pytest_edgeai.build
 import pytest_edgeai.progress
 
-pytest_edgeai.build.BUILD_TIMEOUT = 4.0
-pytest_edgeai.progress.HEARTBEAT = 1.0
+pytest_edgeai.build.BUILD_TIMEOUT = 2.5
+pytest_edgeai.progress.HEARTBEAT = 0.5
 pytest_edgeai.progress.REDRAW = 0.1
 
 def pytest_edge_plugins(config):
@@ -36,7 +36,7 @@ BUILDING = "building fake-fp32-hang_build of small"
 
 @pytest.fixture
 def long(edge, tmp_path, monkeypatch):
-    """A run that builds for four seconds, and gives signs of life often."""
+    """A run that builds for some seconds, and gives signs of life often."""
     edge.write(LONG)
     edge.pytester.makeconftest(QUICK_CLOCKS)
     (tmp_path / "temporary").mkdir()

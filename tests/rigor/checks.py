@@ -23,6 +23,7 @@ LAYOUT = 0.005
 """Standard deviation of ln(speed-up) between pairs of processes of the same code, as 24 pairs on the machine of the streams showed."""
 FAR_APART = 0.016
 """The same of 41 pairs of an int8 model on another machine, where `make rigor` banked them."""
+VERY_FAR_APART = 0.03
 HEATING = Weather(drift=0.01)
 """The second of two slots of a second is 1 % slower than the first."""
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy.special import bdtr
 
+from pytest_edgeai.judge import ratios
 from pytest_edgeai.measure import turns
 from pytest_edgeai.records import Outcome
 from pytest_edgeai.stats import order, sequential, spread, student
@@ -52,10 +53,11 @@ def test_slots_of_as_many_calls_on_both_sides_are_noticed(workers, monkeypatch):
     assert max(share(findings, Outcome.PASS), share(findings, Outcome.FAIL)) > RED
 
 
-def test_a_missing_guard_is_noticed():
-    unguarded = dataclasses.replace(QUICK, guard=0.0)
+def test_a_missing_guard_is_noticed(monkeypatch):
+    sides = ratios._Sides
+    monkeypatch.setattr(ratios, "_Sides", lambda at, margin, alpha: sides(at, margin - QUICK.guard, alpha))
 
-    assert max(checks.at_the_limit(deck("quiet"), RUNS, unguarded, checks.FAR_APART)) > RED
+    assert max(checks.at_the_limit(deck("quiet"), RUNS, layout=checks.VERY_FAR_APART)) > RED
 
 
 def test_a_tenfold_error_rate_is_noticed():
