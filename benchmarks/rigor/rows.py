@@ -184,14 +184,14 @@ ROWS = {
         (FALSE_PASS, FALSE_FAIL),
         live=FEW,
     ),
-    "most-scaled": Row(
+    "below-two": Row(
         "2 times as fast scaled to 1.9, at least 2 times",
         "half",
         2.0,
         (_found("FAIL", 0.99, 0.95), FALSE_PASS),
         faster=0.95,
     ),
-    "more-scaled": Row(
+    "above-two": Row(
         "2 times as fast scaled to 2.1, at least 2 times",
         "half",
         2.0,

@@ -34,7 +34,7 @@ TRUE = {"half": 2.0, "fifths": 2.5}
 TESTED = {
     "identical": CONDITIONS,
     "at-limit-scaled": CONDITIONS,
-    **dict.fromkeys(("plus10", "plus5", "plus3-scaled", "fifths", "more-scaled", "most-scaled"), ("quiet", "hogs")),
+    **dict.fromkeys(("plus10", "plus5", "plus3-scaled", "fifths", "above-two", "below-two"), ("quiet", "hogs")),
 }
 
 
