@@ -21,6 +21,7 @@ class Deck:
         starts = np.flatnonzero(np.diff(rounds.pair, prepend=-1))
         ends = [*starts[1:].tolist(), len(rounds.pair)]
         self.always_free = bool(rounds.free.all())
+        """So that nobody need ask when they were."""
         self.of_pair: list[dict[bool, list[int]]] = []
         """Pair -> whether the cores were free -> its rounds that began so, in the order in which they were taken. Pairs that never had free cores are not
         among them: nobody knows how they would have done there."""

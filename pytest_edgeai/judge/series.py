@@ -142,13 +142,14 @@ def _series(sampler: SeriesSampler, asked: _Statistic, operator: str, limit: flo
     against = Outcome.FAIL if rises != asked.more_is_faster else Outcome.PASS
     distant = not bounds.low / rules.contended <= limit <= bounds.high * rules.contended
     doubt = None
-    if outcome is against and not (middle and distant):
-        doubt = _machine(sampler, rules)
-    # A trend only adds to a spread; and no variant warms up, or heats up, by such a factor once its first calls are over.
+    # No variant warms up, or heats up, by such a factor once its first calls are over; but any trend adds to a spread.
+    if outcome is against:
+        if not (middle and distant):
+            doubt = _machine(sampler, rules)
+        if doubt is None and (asked.of_shape or not distant):
+            doubt = _trend(values, asked, "faster")
     elif outcome is not Outcome.INCONCLUSIVE and not (asked.of_shape or distant):
         doubt = _trend(values, asked, "slower")
-    if doubt is None and outcome is against and (asked.of_shape or not distant):
-        doubt = _trend(values, asked, "faster")
     if doubt:
         outcome = Outcome.INCONCLUSIVE
         notes.append(doubt)

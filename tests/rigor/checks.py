@@ -24,6 +24,7 @@ LAYOUT = 0.005
 FAR_APART = 0.016
 """The same of 41 pairs of an int8 model on another machine, where `make rigor` banked them."""
 VERY_FAR_APART = 0.03
+"""Nearly twice that: no machine showed it yet."""
 HEATING = Weather(drift=0.01)
 """The second of two slots of a second is 1 % slower than the first."""
 

@@ -77,7 +77,9 @@ def test_nor_has_one_where_identical_code_must_not_be_slower_at_all():
     ("rigor", "layout"), [("quick", FAR_APART), ("quick", VERY_FAR_APART), ("strict", VERY_FAR_APART)]
 )
 def test_pairs_that_differ_more_than_the_guard_allows_for_are_wrong_no_more_often(rigor, layout):
-    assert max(at_the_limit(deck("quiet"), 1000, RIGOR[rigor], layout)) <= promised(QUICK.alpha, 1000)
+    wrong = at_the_limit(deck("quiet"), 1000, RIGOR[rigor], layout)
+
+    assert sum(wrong) / 2 <= QUICK.alpha  # a coin swaps the sides, so both rates are one
 
 
 @pytest.mark.parametrize("weather", [QUIET, HOGS], ids=["quiet", "hogs"])
