@@ -34,6 +34,7 @@ QUIET_SHARE = 0.8
 CODE = (
     "judge/ratios.py",
     "judge/rules.py",
+    "measure/pinning.py",
     "measure/quiet.py",
     "measure/turns.py",
     "measure/worker.py",

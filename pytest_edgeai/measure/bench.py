@@ -94,6 +94,10 @@ class Bench:
         answer = self._worker.ask("turn", phase="infer", timeout=CALL_TIMEOUT, first=first, calls=calls, **given)
         return float(answer["seconds"])
 
+    def pin(self) -> bool:
+        """Give each thread that is busy in a call a core of its own; whether that could be done."""
+        return bool(self._worker.ask("pin", phase="infer", timeout=CALL_TIMEOUT))
+
     def block(self, metric: str, first: int, seconds: float) -> dict[str, float]:
         """Part -> number, of one block of calls that lasts at least so many seconds."""
         timeout = CALL_TIMEOUT + seconds

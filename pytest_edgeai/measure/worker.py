@@ -7,6 +7,7 @@ other until the connection closes.
 import errno
 import gc
 import importlib
+import itertools
 import math
 import os
 import sys
@@ -24,6 +25,7 @@ from pytest_edgeai import arrays, registry
 from pytest_edgeai.errors import EdgeError, ModelError, UnsupportedError
 from pytest_edgeai.measure import channel, isolation
 from pytest_edgeai.measure.canary import Canary
+from pytest_edgeai.measure.pinning import Pins
 from pytest_edgeai.protocols import Arrays, Metric, ParallelRunner, Runner, Settling
 from pytest_edgeai.records import Recipe
 
@@ -66,6 +68,7 @@ class Bench:
         """Items a call -> the call's place -> its untimed answer."""
         self._apart = APART
         self._switches: int | None = None
+        self._pins = Pins()
         self._stacked: dict[int, list[dict[str, NDArray[Any]]]] = {}
         self._runners: dict[int, Sequence[Callable[[Arrays], dict[str, NDArray[Any]]]]] = {}
 
@@ -123,6 +126,12 @@ class Bench:
         self._demand_untimed_answer(outputs, first + calls - 1, batch)
         return {"seconds": seconds}
 
+    def pin(self) -> bool:
+        """Give each thread that is busy in a call a core of its own, where that can be done (see :mod:`pytest_edgeai.measure.pinning`)."""
+        runner, items = self._loaded(), itertools.cycle(self._items)
+        self._pins.put(lambda: runner(next(items)))
+        return bool(self._pins)
+
     def block(self, metric: str, first: int, seconds: float) -> dict[str, float]:
         """What a metric reads around calls that last at least ``seconds`` together."""
         runner, items, count = self._loaded(), self._items, len(self._items)
@@ -158,7 +167,8 @@ class Bench:
         """Seconds of so many runs of the constant work."""
         if self._canary is None:
             raise ModelError("Nothing is loaded.")
-        return [self._canary.run() for _ in range(runs)]
+        with self._pins.lifted():
+            return [self._canary.run() for _ in range(runs)]
 
     def counters(self) -> dict[str, float]:
         """How often a thread of this process was taken off its core since the first calls, where the system counts it."""
