@@ -105,7 +105,7 @@ def _parser() -> argparse.ArgumentParser:
     doctor.set_defaults(run=_doctor)
 
     assess = commands.add_parser("assess", parents=[output], help="what is known of a model before it is optimized")
-    assess.add_argument("model", metavar="MODEL", help="an .onnx file")
+    assess.add_argument("model", metavar="MODEL", help="an .onnx or .gguf file, or a folder as Hugging Face saves models")
     assess.set_defaults(run=_assess)
 
     recommend = commands.add_parser(
@@ -302,6 +302,16 @@ def _mended(text: str) -> Iterator[Row]:
         yield "", f"mend: {text}"
 
 
+def _language_rows(found: "LanguageFacts") -> Iterator[Row]:
+    if found.experts:
+        yield "experts", f"{found.experts} a layer, {found.experts_used} for each token; {_count(found.active_parameters)} parameters work on it"
+    shared = f", which share {found.kv_heads} of keys and values" if found.kv_heads != found.heads else ""
+    yield "architecture", f"{found.family}, {found.layers} layers of {found.hidden} numbers, {found.heads} heads{shared}"
+    tied = ", whose embeddings make the logits, too" if found.tied else ""
+    yield "vocabulary", f"{found.vocabulary:,} tokens{tied}; {f'tokenizer: {found.tokenizer}' if found.tokenizer else 'no tokenizer'}"
+    yield "context", f"{found.context:,} tokens"
+
+
 def _assess_rows(name: str, told: dict[str, Any]) -> Iterator[Row]:
     from pytest_edgeai.units import show
 
@@ -309,14 +319,18 @@ def _assess_rows(name: str, told: dict[str, Any]) -> Iterator[Row]:
     yield name, ""
     yield "size", f"{show(found.bytes, 'bytes')}, SHA-256 {found.digest[:16]}..."
     yield "parameters", f"{_count(found.parameters)} ({', '.join(found.weight_dtypes) or 'no weights'})"
-    yield (
-        "work",
-        f"{_count(found.macs)} multiply-accumulates a call" if found.macs is not None else "not known from its shapes",
-    )
-    made = f", made by {found.producer}" if found.producer else ""
-    yield "architecture", f"{found.architecture}, opset {found.opset}{made}"
+    if found.language is not None:
+        yield from _language_rows(found.language)
+    else:
+        yield (
+            "work",
+            f"{_count(found.macs)} multiply-accumulates a call" if found.macs is not None else "not known from its shapes",
+        )
+        made = f", made by {found.producer}" if found.producer else ""
+        yield "architecture", f"{found.architecture}, opset {found.opset}{made}"
     yield "modalities", ", ".join(told["modalities"])
-    yield "operators", ", ".join(f"{count} {name}" for name, count in found.ops.items())
+    if found.ops:
+        yield "operators", ", ".join(f"{count} {name}" for name, count in found.ops.items())
     for label, specs in (("inputs", found.inputs), ("outputs", found.outputs)):
         for spec in specs:
             yield label, f"{spec.name}: {spec.dtype} [{', '.join(map(str, spec.shape))}]"

@@ -1,6 +1,6 @@
 """Protocols: the seams. Whatever has these methods fits; nothing has to inherit."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -31,6 +31,34 @@ class ParallelRunner(Protocol):
 
     def parallel(self, requests: int) -> Sequence[Callable[[Arrays], dict[str, NDArray[Any]]]]:
         """So many callables, each for one thread, that share the weights."""
+        ...
+
+
+@runtime_checkable
+class Generator(Protocol):
+    """A loaded language model: tokens in, tokens or logits out. Lives in a worker."""
+
+    vocabulary: int
+    """Tokens that logits are given for."""
+    context: int
+    """Tokens that it can attend to."""
+
+    def generate(self, prompt: NDArray[np.integer[Any]], count: int) -> Iterator[int]:
+        """``count`` tokens after the prompt, from a fresh state, always the likeliest one; ends of texts end nothing.
+
+        A token is handed out as soon as the host knows it; what computes the next one may run already.
+        """
+        ...
+
+    def logits(self, tokens: NDArray[np.integer[Any]], chunk: int) -> Iterator[NDArray[np.float32]]:
+        """Of the token after each one, from a fresh state: float32 ``[up to chunk, vocabulary]``, computed ``chunk`` tokens at a time.
+
+        A part is good until the next one is asked for.
+        """
+        ...
+
+    def placement(self) -> dict[str, str]:
+        """As a :class:`Runner`'s."""
         ...
 
 
@@ -76,7 +104,7 @@ class Framework(Protocol):
         """
         ...
 
-    def load(self, recipe: Recipe, folder: Path, threads: int) -> Runner:
+    def load(self, recipe: Recipe, folder: Path, threads: int) -> Runner | Generator:
         """Open the variant in ``folder`` for ``threads`` inference threads."""
         ...
 

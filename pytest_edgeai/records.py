@@ -18,7 +18,7 @@ from pytest_edgeai.units import show
 SCHEMA = 2
 """Version of what is written to disk; part of every cache key and of ``results.json``."""
 
-ModelKind = Literal["onnx"]
+ModelKind = Literal["onnx", "huggingface", "gguf"]
 """What form a model's source has."""
 
 
@@ -163,6 +163,35 @@ class Quantizable(Record, frozen=True, kw_only=True):
     reason: str
 
 
+class LanguageFacts(Record, frozen=True, kw_only=True):
+    """What is known of a language model beside what is known of every model."""
+
+    family: str
+    """As its file calls it: ``llama``, ``qwen2``."""
+    layers: int
+    hidden: int
+    """Numbers that stand for a token between layers."""
+    heads: int
+    kv_heads: int
+    """That keep keys and values."""
+    vocabulary: int
+    """Rows of the embeddings, which may be more than there are tokens."""
+    context: int
+    """Tokens that it was made for at most."""
+    dtype: str
+    """Of most weights: ``bfloat16``, ``q4_k``."""
+    experts: int = 0
+    """Of each layer; 0 for a dense model."""
+    experts_used: int = 0
+    """For each token."""
+    active_parameters: int
+    """That work on each token; all of them, but for a mixture of experts."""
+    tied: bool
+    """Whether embeddings also make the logits."""
+    tokenizer: str = ""
+    """What kind it is: ``byte-level BPE``; empty where there is none."""
+
+
 class Assessment(Record, frozen=True, kw_only=True):
     """What is known of a model before it is optimized, read without any runtime."""
 
@@ -182,6 +211,8 @@ class Assessment(Record, frozen=True, kw_only=True):
     weight_dtypes: tuple[str, ...] = ()
     precisions: dict[str, Quantizable] = {}
     """``fp16``, ``bf16``, ``int8-static``, ``int8-dynamic`` -> whether it makes sense."""
+    language: LanguageFacts | None = None
+    """For language models alone."""
 
     @property
     def why_no_batches(self) -> str | None:

@@ -1,8 +1,4 @@
-"""Assessing: what can be known of a model before it is optimized.
-
-The pytest process only looks at the file from outside (:func:`digest_model`, :func:`assess`). The bytes are parsed in a worker
-(:func:`read_model`), which needs the ``onnx`` package and no runtime.
-"""
+"""ONNX files: what can be known of one before it is optimized. Read in a worker, which needs the ``onnx`` package and no runtime."""
 
 import contextlib
 import hashlib
@@ -28,10 +24,6 @@ from pytest_edgeai.units import show
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
 
-ASSESS_TIMEOUT: Final = 120.0
-"""Seconds for reading one model, beside those for its bytes."""
-_BYTES_A_SECOND: Final = 50e6
-"""That a slow disk reads; weights in files beside the model are read once, for the digest."""
 PROTOBUF_LIMIT: Final = 2**31 - 1
 """Bytes that one protobuf message can have; larger models keep their weights in external data files."""
 _SHAPE_DATA: Final = 4096
@@ -92,89 +84,18 @@ _QUANTIZED_OPS: Final = frozenset(
 _OTHER_FORMATS: Final = (
     (b"version https://git-lfs", "a Git LFS pointer, not the model itself: run `git lfs pull`"),
     (b"PK\x03\x04", "a zip archive (a PyTorch checkpoint is one), not an ONNX file: export the model to ONNX"),
-    (b"GGUF", "a GGUF file, not an ONNX file"),
+    (b"GGUF", "a GGUF file, not an ONNX file: its name must end in .gguf"),
     (b"\x89HDF", "an HDF5 file (Keras writes them), not an ONNX file: export the model to ONNX"),
     (b"<", "a web page or XML, not an ONNX file: the download probably went to a login page"),
 )
 """How files that are often taken for an ONNX file begin. (No ONNX file begins so: its first byte is the tag of a field.)"""
 
 
-# In the pytest process -------------------------------------------------------------------------------------------------------
-
-
-def digest_model(path: Path) -> Model:
-    """The model at ``path``, known by its digest; nothing is parsed.
-
-    ``digest`` covers this file. Weights in external data files are found only by parsing, so they are covered by the digest
-    of the :class:`Assessment`, which equals this one for a model that is one file. Raises ModelError.
-    """
-    with _opened(path) as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    return Model(name=path.stem, path=str(path.absolute()), kind="onnx", digest=digest)
-
-
-def assess(model: Model, task: Task) -> Assessment:
-    """The assessment of ``model``, made in a worker process. Raises ModelError or WorkerError."""
-    patience = ASSESS_TIMEOUT + _bytes_in(Path(model.path).parent) / _BYTES_A_SECOND
-    answer = task("assess", {"path": model.path}, subject=model.name, timeout=patience)
-    try:
-        return msgspec.convert(answer, Assessment)
-    except msgspec.ValidationError as error:
-        raise WorkerError(model.name, "assess", f"it answered nonsense ({error})") from error
-
-
-def _bytes_in(folder: Path) -> int:
-    """Of the files in it; 0 where they can't be listed, which doesn't keep the model from being read."""
-    try:
-        return sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
-    except OSError:
-        return 0
-
-
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[BufferedReader]:
-    """The file, opened only if it is a regular one that isn't empty: opening a FIFO would block, reading a device never end."""
-    try:
-        status = path.stat()
-        if stat.S_ISDIR(status.st_mode):
-            inside = sorted(child.name for child in path.glob("*.onnx"))
-            found = f"It holds {', '.join(inside[:3])}: name that file." if inside else "It holds no .onnx file."
-            raise ModelError(f"{path} is a folder; a model is an .onnx file. {found}")
-        if not stat.S_ISREG(status.st_mode):
-            raise ModelError(f"{path} is {_kind(status.st_mode)}, not a regular file; a model is an .onnx file.")
-        if status.st_size == 0:
-            raise ModelError(
-                f"{path} is empty (0 bytes), so its export or download didn't finish. Make or fetch it again."
-            )
-        # Without blocking, in case it was swapped for a FIFO meanwhile.
-        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise ModelError(f"There is no model at {path}. Is the path right, seen from {Path.cwd()}?") from error
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        reason = getattr(error, "strerror", None) or error
-        raise ModelError(
-            f"The model at {path} can't be read ({reason}). Check the path and its permissions."
-        ) from error
-    with os.fdopen(handle, "rb") as stream:
-        yield stream
-
-
-def _kind(mode: int) -> str:
-    if stat.S_ISFIFO(mode):
-        return "a FIFO"
-    if stat.S_ISSOCK(mode):
-        return "a socket"
-    return "a device" if stat.S_ISCHR(mode) or stat.S_ISBLK(mode) else "something special"
-
-
-# In a worker -----------------------------------------------------------------------------------------------------------------
-
-
-def read_model(path: str) -> Assessment:
+def read(path: str) -> Assessment:
     """Read the ONNX file at ``path``. Raises ModelError when it is no valid model, or one that can't be measured here."""
     file = Path(path)
     # Mapped, so that the weights of a large file are not in memory twice while it is parsed.
-    with _opened(file) as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
+    with opened(file) as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
         digest = hashlib.sha256(data).hexdigest()
         size = len(data)
         model = _parse(file, data)

@@ -1,0 +1,137 @@
+"""Apple MLX: language models in float16, and quantized to 8 and 4 bits. It runs on Linux, too, where its speed says nothing about Apple silicon."""
+
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pytest_edgeai.errors import BuildError, EdgeError, ModelError
+from pytest_edgeai.hookspecs import hookimpl
+from pytest_edgeai.language import agreement
+from pytest_edgeai.language.checkpoint import TOKENIZER, Checkpoint
+from pytest_edgeai.protocols import Arrays, Framework, Generator
+from pytest_edgeai.records import Assessment, Device, EngineDevice, ModelKind, Recipe, Target
+
+_FP16: Final = Recipe(framework="mlx", precision="fp16")
+_CATALOGUE: Final = tuple(
+    Recipe(framework="mlx", precision=f"int{bits}", method=f"g{group}", options={"bits": bits, "group_size": group})
+    for bits, group in ((8, 64), (4, 64), (4, 32))
+)
+SHIPPED: Final = (TOKENIZER, "tokenizer_config.json", "special_tokens_map.json", "generation_config.json", "chat_template.jinja")
+"""Files that lie beside the weights, where the source has them."""
+
+
+class Mlx:
+    """Weights are quantized in groups of a row that share a scale and an offset ("affine")."""
+
+    name = "mlx"
+    distributions: tuple[str, ...] = ("mlx", "mlx-lm")
+
+    def catalogue(self, target: Target, kind: ModelKind) -> Sequence[Recipe]:  # noqa: ARG002 - the same for every target
+        """8 and 4 bits."""
+        return _CATALOGUE if kind == "huggingface" else ()
+
+    def baseline(self, kind: ModelKind) -> Recipe | None:
+        """float16."""
+        return _FP16 if kind == "huggingface" else None
+
+    def refusal(self, recipe: Recipe, assessment: Assessment, device: Device) -> str | None:  # noqa: ARG002
+        """Where it isn't converted here, or its rows don't fit."""
+        verdict = assessment.precisions.get("int8" if recipe.precision == "int8" else recipe.name.removeprefix("mlx-"))
+        return None if verdict is None or verdict.possible else f"{verdict.reason[:1].upper()}{verdict.reason[1:]}."
+
+    def reason(self, recipe: Recipe, assessment: Assessment, device: Device) -> str:  # noqa: ARG002
+        """What it saves."""
+        if recipe == _FP16:
+            return "The model in float16, in MLX."
+        return f"Each token needs all weights from memory, and they have {recipe.options['bits']} bits instead of 16."
+
+    def devices(self) -> Sequence[EngineDevice]:
+        """What it runs on unless told otherwise: the GPU of Apple silicon, else the CPU."""
+        import mlx.core as mx
+
+        return (EngineDevice(name=_device(mx)),)
+
+    def build(self, recipe: Recipe, model: Path, folder: Path, calibration: Sequence[Arrays]) -> None:  # noqa: ARG002 - nothing is calibrated
+        """Write a folder as ``mlx_lm`` loads it. Raises BuildError, or UnsupportedError for a model that isn't converted here."""
+        import mlx.core as mx
+        from mlx.utils import tree_map
+        from mlx_lm.utils import load_model, quantize_model, save_config, save_model
+
+        checkpoint = Checkpoint(model)
+        try:
+            network, config = load_model(model, lazy=True)
+            network.update(
+                tree_map(lambda array: array.astype(mx.float16) if mx.issubdtype(array.dtype, mx.floating) else array, network.parameters())
+            )
+            config["dtype"] = config["torch_dtype"] = "float16"
+            agreement.demand(checkpoint, _Model(network, config), recipe.name)
+            if "bits" in recipe.options:
+                network, config = quantize_model(network, config, recipe.options["group_size"], recipe.options["bits"])
+            save_model(folder, network)
+            save_config(config, config_path=folder / "config.json")
+        except EdgeError:
+            raise
+        except Exception as error:
+            raise BuildError(f"MLX can't build {recipe.name} of {model.name} ({type(error).__name__}: {error}).") from error
+        for name in SHIPPED:
+            if (model / name).is_file():
+                shutil.copy(model / name, folder / name)
+
+    def load(self, recipe: Recipe, folder: Path, threads: int) -> Generator:  # noqa: ARG002 - it decides itself
+        """All weights in memory."""
+        from mlx_lm.utils import load_model
+
+        return _Model(*load_model(folder))
+
+
+class _Model:
+    """Satisfies :class:`pytest_edgeai.protocols.Generator`."""
+
+    def __init__(self, network: Any, config: dict[str, Any]) -> None:
+        import mlx.core as mx
+        from mlx_lm.models import cache
+
+        self._mx, self._cache = mx, cache
+        self._network, self._config = network, config
+        self.vocabulary, self.context = int(config["vocab_size"]), int(config["max_position_embeddings"])
+
+    def generate(self, prompt: NDArray[np.integer[Any]], count: int) -> Iterator[int]:
+        """As ``mlx_lm`` generates: the next token is computed while this one is handed out."""
+        from mlx_lm.generate import generate_step
+
+        self._demand_room(len(prompt) + count)
+        tokens = self._mx.array(prompt.astype(np.int32))
+        for token, _ in generate_step(tokens, self._network, max_tokens=count):
+            yield int(token)
+
+    def logits(self, tokens: NDArray[np.integer[Any]], chunk: int) -> Iterator[NDArray[np.float32]]:
+        """With a cache of keys and values between the chunks."""
+        self._demand_room(len(tokens))
+        kept = self._cache.make_prompt_cache(self._network)
+        for first in range(0, len(tokens), chunk):
+            part = self._mx.array(tokens[None, first : first + chunk].astype(np.int32))
+            yield np.array(self._network(part, cache=kept)[0].astype(self._mx.float32))
+
+    def placement(self) -> dict[str, str]:
+        """What it runs on, and how many bits the weights have."""
+        quantized = self._config.get("quantization")
+        precision = f"{quantized['bits']} bits, groups of {quantized['group_size']}" if quantized else "float16"
+        return {"device": _device(self._mx), "precision": precision}
+
+    def _demand_room(self, length: int) -> None:
+        if length > self.context:
+            raise ModelError(f"{length} tokens are more than the {self.context} that this model attends to.")
+
+
+def _device(mx: Any) -> str:
+    return "GPU" if mx.default_device().type == mx.DeviceType.gpu else "CPU"
+
+
+@hookimpl
+def edge_frameworks() -> Sequence[Framework]:
+    """MLX."""
+    return (Mlx(),)

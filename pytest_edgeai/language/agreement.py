@@ -1,0 +1,51 @@
+"""Agreement: whether a converted model says what its source says. Errors of conversions are silent and large, so each one is held against numpy.
+
+What conversions get wrong (rows of queries in another order, biases that were left in the old one, positions that aren't stretched) moves
+log-probabilities by 8 and more; rounding weights to float16 moves them by hundredths.
+"""
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pytest_edgeai.errors import BuildError
+from pytest_edgeai.language.checkpoint import Checkpoint
+from pytest_edgeai.language.decoder import decoder_of, log_probabilities
+
+if TYPE_CHECKING:
+    from pytest_edgeai.protocols import Generator
+
+TOKENS: Final = 80
+"""That both are asked about."""
+MOST: Final = 0.02
+"""Nats by which the two may diverge at any token (Kullback & Leibler)."""
+
+
+def demand(checkpoint: Checkpoint, generator: "Generator", name: str) -> None:
+    """Raises BuildError where the converted model says something else than its source, of a whole text or token by token."""
+    sizes = decoder_of(checkpoint)
+    # Any tokens will do: what is asked is whether both compute the same.
+    tokens = np.random.default_rng(0).integers(0, sizes.vocabulary, min(TOKENS, sizes.context)).astype(np.int64)
+    expected = log_probabilities(checkpoint, tokens)
+    for chunk, told in ((len(tokens), "asked about a text as a whole"), (1, "asked token by token")):
+        found = np.concatenate([np.array(part, np.float64) for part in generator.logits(tokens, chunk)])
+        if found.shape[0] != len(tokens) or found.shape[1] < sizes.vocabulary or not np.isfinite(found).all():
+            raise BuildError(f"{name}: {told}, the converted model gives no logits for each token.")
+        worst = divergence(expected, normalized(found[:, : sizes.vocabulary])).max()
+        if worst > MOST:
+            raise BuildError(
+                f"{name}: {told}, the converted model diverges from its source by up to {worst:.3g} nats at a token ({MOST:g} may be): "
+                "its conversion is wrong."
+            )
+
+
+def normalized(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Natural logarithms of probabilities, ``[tokens, vocabulary]``."""
+    shifted = logits - logits.max(-1, keepdims=True)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(-1, keepdims=True)))
+
+
+def divergence(expected: NDArray[np.float64], found: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Kullback-Leibler divergence of each token's distribution, in nats; from logarithms of probabilities."""
+    return np.asarray((np.exp(expected) * (expected - found)).sum(-1))

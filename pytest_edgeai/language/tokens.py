@@ -1,0 +1,42 @@
+"""Tokens: turning texts into them as a checkpoint's own tokenizer does, by Hugging Face's ``tokenizers``."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pytest_edgeai.errors import ModelError
+from pytest_edgeai.language.checkpoint import TOKENIZER
+
+
+class Tokenizer:
+    """Of a folder. Raises ModelError where it has none, or one that can't be read."""
+
+    def __init__(self, folder: Path) -> None:
+        import tokenizers
+
+        file = folder / TOKENIZER
+        if not file.is_file():
+            raise ModelError(
+                f"{folder} has no {TOKENIZER}, so texts can't be turned into tokens. save_pretrained of its tokenizer writes one."
+            )
+        try:
+            self._tokenizer = tokenizers.Tokenizer.from_file(str(file))
+        except Exception as error:  # the library raises nothing narrower
+            raise ModelError(f"{file} can't be read as a tokenizer ({error}).") from error
+        # Some cut or pad what they are given.
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+
+    @property
+    def size(self) -> int:
+        """How many tokens there are, added ones included."""
+        return int(self._tokenizer.get_vocab_size())
+
+    def encode(self, text: str) -> NDArray[np.int32]:
+        """The tokens of a text, without any that mark its begin or end."""
+        return np.array(self._tokenizer.encode(text, add_special_tokens=False).ids, np.int32)
+
+    def vocabulary(self) -> dict[int, str]:
+        """Number -> token, as the file writes it."""
+        return {number: text for text, number in self._tokenizer.get_vocab().items()}
