@@ -220,7 +220,8 @@ def fill(work: Workload, until: float, say: Callable[[str], None]) -> None:
     cost = {job: _guess(job) for job in tries}
     while fitting := [job for job in tries if time.monotonic() + cost[job] < until]:
         job = min(fitting, key=lambda job: tries[job] / job.wanted)
-        tries[job] += 1
+        at_once = AT_A_TIME if job.kind == "pair" else 1
+        tries[job] += at_once
         seed = int.from_bytes(hashlib.sha256(f"{job} {tries[job]} {time.time()}".encode()).digest()[:4])
         begin = time.monotonic()
         told = None
@@ -231,7 +232,7 @@ def fill(work: Workload, until: float, say: Callable[[str], None]) -> None:
         if told is None:
             say(f"{job.condition}: a {job.kind} of {job.name} is left out, because other programs ran on the cores")
             continue
-        have[job] += AT_A_TIME if job.kind == "pair" else 1
+        have[job] += at_once
         say(f"{job.condition}: {job.kind} {have[job]} of {job.wanted} of {job.name}, {told}, {cost[job]:.1f} s")
 
 
