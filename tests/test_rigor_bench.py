@@ -22,6 +22,7 @@ def pair_of(*differences: float, free: tuple[bool, ...] = ()) -> Rounds:
     """A pair of processes whose rounds take 10 ms and begin 20 ms apart."""
     count = len(differences)
     columns = {
+        "pair": [0] * count,
         "baseline_first": [True] * count,
         "free": free or [True] * count,
         "baseline": 0.005 * np.exp(differences),
@@ -29,7 +30,7 @@ def pair_of(*differences: float, free: tuple[bool, ...] = ()) -> Rounds:
         "took": [0.010] * count,
         "at": 0.020 * np.arange(count),
     }
-    return Rounds.of_pair(columns)
+    return Rounds.of_columns(columns)
 
 
 def test_a_bank_comes_out_of_its_file_as_it_went_in(tmp_path):
@@ -42,6 +43,34 @@ def test_a_bank_comes_out_of_its_file_as_it_went_in(tmp_path):
     assert read.pair.tolist() == [0, 0, 1]
     assert read.free.tolist() == [True, True, False]
     assert np.array_equal(read.baseline, bank.baseline)
+
+
+def test_pairs_that_took_turns_lie_together_each_in_its_order():
+    columns = {
+        "pair": [0, 1, 0, 1],
+        "baseline_first": [True, False, False, True],
+        "free": [True] * 4,
+        "baseline": [0.1, 0.2, 0.3, 0.4],
+        "variant": [1.0] * 4,
+        "took": [0.01] * 4,
+        "at": [0.0, 0.01, 0.02, 0.03],
+    }
+
+    rounds = Rounds.of_columns(columns)
+
+    assert rounds.pair.tolist() == [0, 0, 1, 1]
+    assert rounds.baseline.tolist() == pytest.approx([0.1, 0.3, 0.2, 0.4])
+    assert rounds.at.tolist() == pytest.approx([0.0, 0.02, 0.01, 0.03])
+
+
+def test_rounds_that_other_code_took_are_not_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(bank, "FOLDER", tmp_path)
+    file = bank.file_of("identical", "quiet")
+    dataclasses.replace(pair_of(0.1), code="0123456789ab").write(file)
+
+    assert bank.read("identical", "quiet") is None
+    dataclasses.replace(pair_of(0.1), code=bank.digest(bank.MEASURING)).write(file)
+    assert bank.read("identical", "quiet").pairs == 1
 
 
 def test_a_replay_draws_whole_pairs_and_takes_their_rounds_in_order():
@@ -318,6 +347,11 @@ def test_a_live_rate_contradicts_a_promise_only_with_its_bounds():
     assert not Rate(39, 40).contradicts(0.99, at_most=False)
 
 
+def test_a_live_rate_that_the_simulation_does_not_explain_is_told():
+    assert Rate(23, 24).allows(0.995)
+    assert not Rate(20, 24).allows(0.9926)
+
+
 def test_simulated_runs_are_the_same_each_time_and_come_from_the_file(tmp_path):
     bank_of(8).write(tmp_path / "bank.npz")
 
@@ -380,9 +414,11 @@ def test_the_page_marks_what_was_missed_and_what_live_runs_contradict():
     page = table.page(found, live, {("identical", "quiet"): banked})
 
     lines = [line for line in page.splitlines() if line.startswith("| identical code, at most 5 % slower | quiet |")]
-    assert lines[0].endswith("| false FAIL at most 1 % | 0.50 % (0.16 .. 1.2) | probably | 3 of 3, **contradicts** |")
+    assert lines[0].endswith(
+        "| false FAIL at most 1 % | 0.50 % (0.16 .. 1.2) | probably | 3 of 3, **contradicts**, **not as simulated** |"
+    )
     assert lines[1].endswith(
-        "| PASS within 10 s of sampling at least 99 % | 99.50 % (98.8 .. 99.84) | probably | 0 of 3, **contradicts** |"
+        "| PASS within 10 s of sampling at least 99 % | 99.50 % (98.8 .. 99.84) | probably | 0 of 3, **contradicts**, **not as simulated** |"
     )
     assert lines[2].endswith("| median of at most 0.5 s of sampling | 0.9 | **no** | 0.8, **above** |")
     assert (

@@ -6,7 +6,7 @@ import re
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -31,18 +31,26 @@ FOLDER = Path(__file__).with_name("banked")
 TIMED_ITEMS = 32
 QUIET_SHARE = 0.8
 """Of the rounds of a quiet pair or run that must have begun with free cores; else the machine was not what it is called, and it is left out."""
-CODE = (
-    "judge/ratios.py",
-    "judge/rules.py",
+AT_A_TIME = 3
+"""Pairs of processes that take turns, as in a gate: each waits for the others, and finds the caches as they left them."""
+MEASURING = (
+    "frameworks/onnxruntime.py",
+    "measure/bench.py",
     "measure/pinning.py",
-    "measure/quiet.py",
+    "measure/process.py",
     "measure/turns.py",
     "measure/worker.py",
-    "stats/sequential.py",
     "stats/steady.py",
+)
+"""What takes rounds: those that other code took are not kept."""
+DECIDING = (
+    "judge/ratios.py",
+    "judge/rules.py",
+    "measure/quiet.py",
+    "stats/sequential.py",
     "stats/student.py",
 )
-"""What decides a live run: runs of other code are not counted."""
+"""What decides a live run, beside what takes its rounds: runs of other code are not counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,15 +104,21 @@ def file_of(arm: str, condition: str) -> Path:
 
 
 def read(arm: str, condition: str) -> Rounds | None:
-    """What was banked so far; ``None`` where nothing was."""
+    """What was banked so far; ``None`` where nothing was, or other code took it."""
     file = file_of(arm, condition)
-    return Rounds.read(file) if file.exists() else None
+    rounds = Rounds.read(file) if file.exists() else None
+    return rounds if rounds and rounds.code == digest(MEASURING) else None
+
+
+def digest(names: Sequence[str]) -> str:
+    """Of some modules of the package."""
+    package = ROOT / "pytest_edgeai"
+    return hashlib.sha256(b"\0".join((package / name).read_bytes() for name in names)).hexdigest()[:12]
 
 
 def code() -> str:
-    """A digest of what decides a live run."""
-    package = ROOT / "pytest_edgeai"
-    return hashlib.sha256(b"\0".join((package / name).read_bytes() for name in CODE)).hexdigest()[:12]
+    """A digest of all that a live run comes to its verdict by."""
+    return digest((*MEASURING, *DECIDING))
 
 
 def live_runs() -> list[Live]:
@@ -140,19 +154,20 @@ def workload(say: Callable[[str], None]) -> Iterator[Workload]:
             yield Workload(Setup(modules=run.registry.modules, threads=run.device.cores, inputs=inputs), variants)
 
 
-def take_pair(work: Workload, arm: Arm, seed: int) -> Rounds:
-    """One fresh pair of processes, warmed up."""
-    with work.turns(arm, arm.limit, 1, seed) as turns:
+def take_pairs(work: Workload, arm: Arm, seed: int) -> Rounds:
+    """Fresh pairs of processes, warmed up, that take turns."""
+    with work.turns(arm, arm.limit, AT_A_TIME, seed) as turns:
         at, took = [], []
         begin = time.perf_counter()
         for _ in range(arm.rounds):
-            at.append(time.perf_counter() - begin)
-            before = turns.seconds()
-            turns.round(0)
-            took.append(turns.seconds() - before)
+            for pair in range(AT_A_TIME):
+                at.append(time.perf_counter() - begin)
+                before = turns.seconds()
+                turns.round(pair)
+                took.append(turns.seconds() - before)
         samples = turns.measurement("gate").samples
-    columns = {name: samples[name] for name in ("baseline_first", "free", "baseline", "variant")}
-    return Rounds.of_pair({**columns, "took": took, "at": at})
+    columns = {name: samples[name] for name in ("pair", "baseline_first", "free", "baseline", "variant")}
+    return Rounds.of_columns({**columns, "took": took, "at": at}, digest(MEASURING))
 
 
 def run_live(work: Workload, name: str, condition: str, seed: int) -> Live | None:
@@ -205,7 +220,8 @@ def fill(work: Workload, until: float, say: Callable[[str], None]) -> None:
     cost = {job: _guess(job) for job in tries}
     while fitting := [job for job in tries if time.monotonic() + cost[job] < until]:
         job = min(fitting, key=lambda job: tries[job] / job.wanted)
-        tries[job] += 1
+        at_once = AT_A_TIME if job.kind == "pair" else 1
+        tries[job] += at_once
         seed = int.from_bytes(hashlib.sha256(f"{job} {tries[job]} {time.time()}".encode()).digest()[:4])
         begin = time.monotonic()
         told = None
@@ -216,7 +232,7 @@ def fill(work: Workload, until: float, say: Callable[[str], None]) -> None:
         if told is None:
             say(f"{job.condition}: a {job.kind} of {job.name} is left out, because other programs ran on the cores")
             continue
-        have[job] += 1
+        have[job] += at_once
         say(f"{job.condition}: {job.kind} {have[job]} of {job.wanted} of {job.name}, {told}, {cost[job]:.1f} s")
 
 
@@ -235,7 +251,7 @@ def _guess(job: Job) -> float:
 
 
 def _take_pair(work: Workload, job: Job, seed: int) -> str | None:
-    taken = take_pair(work, ARMS[job.name], seed)
+    taken = take_pairs(work, ARMS[job.name], seed)
     if _disturbed(job.condition, float(taken.free.mean())):
         return None
     bank = read(job.name, job.condition)

@@ -6,6 +6,8 @@ from pytest_edgeai.stats import proportions
 
 CONFIDENCE = 0.95
 """That the true rate lies between the bounds (Clopper & Pearson 1934)."""
+SURELY = 0.999
+"""The same, where many rates are compared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,11 @@ class Rate:
         """Whether even the bounds don't allow for it."""
         low, high = self.bounds
         return low > limit if at_most else high < limit
+
+    def allows(self, value: float) -> bool:
+        """Whether this may be the true rate, for all that was seen."""
+        low, high = proportions.binomial_bounds(self.count, self.total, (1 + SURELY) / 2)
+        return low <= value <= high
 
     def __str__(self) -> str:
         low, high = self.bounds

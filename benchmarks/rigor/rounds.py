@@ -30,7 +30,9 @@ class Rounds:
     took: NDArray[np.float32]
     """Seconds that the whole round cost, calls that are not timed included."""
     at: NDArray[np.float32]
-    """Seconds since the pair's first round began."""
+    """Seconds since the pair's first round began, or that of the pairs that it took turns with."""
+    code: str = ""
+    """A digest of the code that took them; empty where it is not known."""
 
     @property
     def pairs(self) -> int:
@@ -38,22 +40,21 @@ class Rounds:
         return int(self.pair[-1]) + 1 if len(self.pair) else 0
 
     @classmethod
-    def of_pair(cls, columns: dict[str, Sequence[Any]]) -> Self:
-        """One pair; ``columns`` are those of the rounds without ``pair``."""
-        count = len(columns["at"])
-        given = {**columns, "pair": np.zeros(count, np.int32)}
-        return cls(**{name: np.asarray(given[name], dtype) for name, dtype in _DTYPES.items()})
+    def of_columns(cls, columns: dict[str, Sequence[Any]], code: str = "") -> Self:
+        """Rounds of some pairs in the order in which they were taken."""
+        by_pair = np.argsort(np.asarray(columns["pair"]), kind="stable")
+        return cls(**{name: np.asarray(columns[name], dtype)[by_pair] for name, dtype in _DTYPES.items()}, code=code)
 
     def joined(self, other: Self) -> Self:
-        """These rounds and those of another bank after them."""
+        """These rounds and those of another bank after them, which the same code took."""
         columns = {name: np.concatenate([getattr(self, name), getattr(other, name)]) for name in _DTYPES}
         columns["pair"] = np.concatenate([self.pair, other.pair + self.pairs]).astype(np.int32)
-        return type(self)(**columns)
+        return type(self)(**columns, code=self.code)
 
     def write(self, file: Path) -> None:
         """Whole or not at all."""
         data = io.BytesIO()
-        np.savez_compressed(data, **{name: getattr(self, name) for name in _DTYPES})
+        np.savez_compressed(data, **{name: getattr(self, name) for name in _DTYPES}, code=np.array(self.code))
         file.parent.mkdir(parents=True, exist_ok=True)
         scratch = file.with_suffix(".part")
         scratch.write_bytes(data.getvalue())
@@ -63,7 +64,8 @@ class Rounds:
     def read(cls, file: Path) -> Self:
         """Raises OSError, or KeyError where it is no bank."""
         with np.load(file) as data:
-            return cls(**{name: data[name].astype(dtype) for name, dtype in _DTYPES.items()})
+            columns = {name: data[name].astype(dtype) for name, dtype in _DTYPES.items()}
+            return cls(**columns, code=str(data["code"]))
 
 
 _DTYPES: dict[str, Any] = {
@@ -75,7 +77,7 @@ _DTYPES: dict[str, Any] = {
     "took": np.float32,
     "at": np.float32,
 }
-assert list(_DTYPES) == [field.name for field in fields(Rounds)]
+assert [*_DTYPES, "code"] == [field.name for field in fields(Rounds)]
 
 
 def of_stream(condition: str, baseline: str = "A0", variant: str = "A1") -> Rounds:

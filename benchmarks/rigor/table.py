@@ -10,7 +10,7 @@ import numpy as np
 from benchmarks import tables
 from benchmarks.rigor import peers
 from benchmarks.rigor.bank import QUIET_SHARE, Live
-from benchmarks.rigor.rates import CONFIDENCE, Rate, percent
+from benchmarks.rigor.rates import CONFIDENCE, SURELY, Rate, percent
 from benchmarks.rigor.rounds import Rounds
 from benchmarks.rigor.rows import ARMS, CONDITIONS, ROWS, Row, Target
 from benchmarks.rigor.simulate import Found
@@ -32,7 +32,8 @@ REAL = (
     "Simulated: runs whose rounds are replayed from the bank below, whole pairs of processes drawn at random (those that never had free cores are not); when the cores are "
     "free is what one pair of the bank saw, then another one, and it is the same for all pairs of a run. Live: whole runs in fresh processes. In brackets the bounds of the "
     f'true rate ({100 * CONFIDENCE:g} %, Clopper-Pearson), which for replays don\'t know how few pairs the bank has. Kept: by the simulation, "probably" where the bounds '
-    "enclose the target; a live rate contradicts a target only when its bounds do."
+    f"enclose the target; a live rate contradicts a target only when its bounds do, and is not as simulated where its bounds at {100 * SURELY:g} % leave "
+    "the simulated one out."
 )
 SCALED = "Simulated from the same rounds, with the variant's seconds multiplied by a factor, so that the truth is known exactly. For the rest as above."
 
@@ -107,7 +108,8 @@ def _promise(target: Target, limit: float, simulated: Found | None, lived: Found
     if lived.outcomes:
         rate = _rate(lived, target)
         against = ", **contradicts**" if rate.contradicts(limit, at_most=target.at_most) else ""
-        alive = f"{rate.count} of {rate.total}{against}"
+        apart = ", **not as simulated**" if simulated and not rate.allows(_rate(simulated, target).value) else ""
+        alive = f"{rate.count} of {rate.total}{against}{apart}"
     return [told, seen, kept, alive]
 
 

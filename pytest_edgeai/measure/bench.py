@@ -95,8 +95,12 @@ class Bench:
         return float(answer["seconds"])
 
     def pin(self) -> bool:
-        """Give each thread that is busy in a call a core of its own; whether that could be done."""
+        """Give each thread that is busy in a call a core of its own; whether none shares one by chance now."""
         return bool(self._worker.ask("pin", phase="infer", timeout=CALL_TIMEOUT))
+
+    def unpin(self) -> None:
+        """Let them go again."""
+        self._worker.ask("unpin", phase="infer", timeout=CALL_TIMEOUT)
 
     def block(self, metric: str, first: int, seconds: float) -> dict[str, float]:
         """Part -> number, of one block of calls that lasts at least so many seconds."""
@@ -118,7 +122,7 @@ class Bench:
         return list(self._worker.ask("canary", phase="infer", timeout=CALL_TIMEOUT, runs=runs))
 
     def counters(self) -> dict[str, float]:
-        """``involuntary_switches`` of the worker since its first calls, where the system counts them."""
+        """``involuntary_switches`` of the worker since its first calls, where the system counts them; ``pinned_processes``: 1 where it is one."""
         return dict(self._worker.ask("counters", phase="infer", timeout=CALL_TIMEOUT))
 
     def score(self, inputs: Path, outputs: Path, batched: Sequence[str], timeout: float) -> list[int]:

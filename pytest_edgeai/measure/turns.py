@@ -76,8 +76,6 @@ class Turns:
         }
         self._item = 0
         self._seconds = 0.0
-        self._pinned = 0
-        """Processes whose busy threads have a core each."""
         self._trending = 0
         """Pairs that were not steady at the end of their warm-up."""
         self._stack = contextlib.ExitStack()
@@ -145,11 +143,7 @@ class Turns:
             seconds=self._seconds,
             processes=2 * self.pairs,
             noise=self._noise.since()
-            | {
-                "waited_s": self._quiet.waited,
-                "trending_pairs": float(self._trending),
-                "pinned_processes": float(self._pinned),
-            }
+            | {"waited_s": self._quiet.waited, "trending_pairs": float(self._trending)}
             | self._counters()
             | self._pace.facts(self._pairs[-1][0].canary(CANARIES)),
         )
@@ -178,9 +172,10 @@ class Turns:
         """One further pair of processes."""
         baseline, variant = (self._stack.enter_context(Bench(side, self._setup)) for side in self._sides)
         self._pairs.append((baseline, variant))
-        # Parallel requests start threads, which would all have the core of the one that starts them.
-        if self._load.requests == 1:
-            self._pinned += baseline.pin() + variant.pin()
+        # Both or none, for the sides must be alike. Another load may start threads, which would all have the core of the one that starts them.
+        if self._load == ALONE and not (baseline.pin() and variant.pin()):
+            baseline.unpin()
+            variant.unpin()
 
     def _warm_up(self, pair: int) -> list[tuple[float, float]]:
         """Seconds an item of each side, of turns of one call that warm a pair up."""

@@ -127,10 +127,13 @@ class Bench:
         return {"seconds": seconds}
 
     def pin(self) -> bool:
-        """Give each thread that is busy in a call a core of its own, where that can be done (see :mod:`pytest_edgeai.measure.pinning`)."""
+        """Give each thread that is busy in a call a core of its own (see :meth:`pytest_edgeai.measure.pinning.Pins.put`)."""
         runner, items = self._loaded(), itertools.cycle(self._items)
-        self._pins.put(lambda: runner(next(items)))
-        return bool(self._pins)
+        return self._pins.put(lambda: runner(next(items)))
+
+    def unpin(self) -> None:
+        """Let them go again."""
+        self._pins.lift()
 
     def block(self, metric: str, first: int, seconds: float) -> dict[str, float]:
         """What a metric reads around calls that last at least ``seconds`` together."""
@@ -171,9 +174,10 @@ class Bench:
             return [self._canary.run() for _ in range(runs)]
 
     def counters(self) -> dict[str, float]:
-        """How often a thread of this process was taken off its core since the first calls, where the system counts it."""
+        """How often a thread of this process was taken off its core since the first calls, where the system counts it, and whether it is pinned."""
         now = _involuntary_switches()
-        return {} if now is None or self._switches is None else {"involuntary_switches": float(now - self._switches)}
+        counted = {} if now is None or self._switches is None else {"involuntary_switches": float(now - self._switches)}
+        return counted | ({"pinned_processes": 1.0} if self._pins.held else {})
 
     def score(self, inputs: str, outputs: str, batched: list[str]) -> dict[str, Any]:
         """Outputs for every item of ``inputs``, stacked, into the ``.npz`` file ``outputs``; says which items were not finite.

@@ -7,19 +7,14 @@ import re
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scipy.special import bdtr
 
 from pytest_edgeai.judge.scores import accuracy_ratio, corpus_ratio, exactly, proportion, too_few
 from pytest_edgeai.records import Outcome
+from tests.chance import promised
 from tests.judge.simulated_scores import QUICK, clustered, false_verdicts, scores
 
 PASS, FAIL, INCONCLUSIVE, ERROR, UNSUPPORTED = Outcome
 Scores = NDArray[np.float64]
-
-
-def promised(alpha: float, runs: int) -> float:
-    """The largest share of false verdicts that chance makes of a true rate of ``alpha`` in all but one of a thousand tests."""
-    return next(k for k in range(runs) if bdtr(k, runs, alpha) > 0.999) / runs
 
 
 @pytest.mark.parametrize(

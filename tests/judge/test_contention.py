@@ -4,11 +4,11 @@ import dataclasses
 import math
 
 import pytest
-from scipy.special import bdtr
 
 from pytest_edgeai.judge.ratios import RESTLESS_ROUNDS, speedup
 from pytest_edgeai.judge.rules import RIGOR
 from pytest_edgeai.records import Outcome
+from tests.chance import promised
 from tests.judge.simulated import QUIET, Crowded, Told, Weather
 
 PASS, FAIL, INCONCLUSIVE = Outcome.PASS, Outcome.FAIL, Outcome.INCONCLUSIVE
@@ -26,11 +26,6 @@ def now_and_then(now: float) -> bool:
 
 def at_first(now: float) -> bool:
     return now < 5
-
-
-def promised(alpha: float, runs: int) -> float:
-    """The largest share of false verdicts that chance makes of a true rate of ``alpha`` in all but one of a thousand tests."""
-    return next(k for k in range(runs) if bdtr(k, runs, alpha) > 0.999) / runs
 
 
 def test_a_speedup_that_a_neighbour_shrank_below_the_limit_is_not_held_against_the_variant():

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from scipy.optimize import brentq
 from scipy.signal import lfilter
-from scipy.special import bdtr
 from scipy.stats import norm
 
 from pytest_edgeai.judge.finding import Finding
@@ -18,6 +17,7 @@ from pytest_edgeai.judge.series import MIN_SERIES, jitter, percentile, throughpu
 from pytest_edgeai.records import Outcome
 from pytest_edgeai.stats import order, spread
 from pytest_edgeai.units import ms
+from tests.chance import promised
 from tests.judge.simulated import QUIET, Recorded, Series, Weather
 
 PASS, FAIL, INCONCLUSIVE = Outcome.PASS, Outcome.FAIL, Outcome.INCONCLUSIVE
@@ -44,11 +44,6 @@ def true_jitter(weather: Weather) -> float:
         return norm.cdf(above) - norm.cdf(below) - 0.5
 
     return 1.4826 * brentq(beyond, 1e-9, 0.999)
-
-
-def promised(alpha: float, runs: int) -> float:
-    """The largest share of false verdicts that chance makes of a true rate of ``alpha`` in all but one of a thousand tests."""
-    return next(k for k in range(runs) if bdtr(k, runs, alpha) > 0.999) / runs
 
 
 @pytest.mark.parametrize("p", PERCENTILES)

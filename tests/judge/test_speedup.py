@@ -8,7 +8,6 @@ import statistics
 
 import numpy as np
 import pytest
-from scipy.special import bdtr
 
 from pytest_edgeai.judge import ratios
 from pytest_edgeai.judge.finding import Finding
@@ -16,6 +15,7 @@ from pytest_edgeai.judge.ratios import EXTENDED, speedup
 from pytest_edgeai.judge.rules import RIGOR, Rules
 from pytest_edgeai.records import Outcome
 from pytest_edgeai.stats import sequential
+from tests.chance import promised
 from tests.judge.simulated import HEAT, HOGS, QUIET, Told, Turns, Weather
 
 PASS, FAIL, INCONCLUSIVE = Outcome.PASS, Outcome.FAIL, Outcome.INCONCLUSIVE
@@ -41,11 +41,6 @@ def found(
 
 def share(findings: list[Finding], outcome: Outcome) -> float:
     return sum(finding.outcome is outcome for finding in findings) / len(findings)
-
-
-def promised(alpha: float, runs: int) -> float:
-    """The largest share of false verdicts that chance makes of a true rate of ``alpha`` in all but one of a thousand tests."""
-    return next(k for k in range(runs) if bdtr(k, runs, alpha) > 0.999) / runs
 
 
 @weathers

@@ -1,8 +1,11 @@
 """Turns: how long a slot is, the order of the sides, and what is kept of every round; with real workers."""
 
+import contextlib
 import itertools
 import math
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import ClassVar
 
 import msgspec
 import numpy as np
@@ -10,7 +13,8 @@ import psutil
 import pytest
 
 from pytest_edgeai.errors import EdgeError, ModelError, WorkerError
-from pytest_edgeai.measure.bench import Bench, Setup
+from pytest_edgeai.measure import worker
+from pytest_edgeai.measure.bench import ALONE, Bench, Load, Setup
 from pytest_edgeai.measure.turns import EQUAL_WITHIN, MIN_SLOT, ROUNDING, Turns, calls_a_slot, is_warm, still_trends
 from pytest_edgeai.records import Measurement, Variant
 
@@ -290,3 +294,85 @@ def test_a_bench_tells_what_the_runtime_uses_and_what_the_model_gives(
     assert bench.readings["cold_start"]["cold_start"] > 0
     assert bench.readings["memory"]["peak"] > bench.readings["memory"]["footprint"] > 0
     assert seconds > 0
+
+
+# Pinning ---------------------------------------------------------------------------------------------------------------------
+
+
+class StandIn(contextlib.AbstractContextManager["StandIn"]):
+    """A worker whose threads can be pinned, or can't; ``done`` says what was asked of which side."""
+
+    done: ClassVar[list[tuple[str, str]]] = []
+    stubborn: ClassVar[str] = ""
+    """The side whose threads can't be pinned."""
+
+    def __init__(self, variant: Variant, _: Setup) -> None:
+        self.variant, self.outputs = variant, {"y": ("float32", (1, 10))}
+
+    def turn(self, first: int, calls: int, load: Load) -> float:
+        return 0.01 * calls
+
+    def pin(self) -> bool:
+        self.done.append(("pin", self.variant.name))
+        return self.variant.name != self.stubborn
+
+    def unpin(self) -> None:
+        self.done.append(("unpin", self.variant.name))
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> type[StandIn]:
+    monkeypatch.setattr("pytest_edgeai.measure.turns.Bench", StandIn)
+    monkeypatch.setattr(StandIn, "done", [])
+    return StandIn
+
+
+def sides(fake: Callable[[str], Variant], setup: Setup, load: Load = ALONE) -> list[str]:
+    """What was asked of one pair of processes, without the framework's name."""
+    with Turns(fake("plain"), fake("twice"), setup, limit=1, pairs=1, seed=1, load=load):
+        return [f"{asked} {name.rpartition('-')[2]}" for asked, name in StandIn.done]
+
+
+def test_both_sides_of_a_pair_are_pinned(stand_in: type[StandIn], fake: Callable[[str], Variant], setup: Setup) -> None:
+    assert sides(fake, setup) == ["pin plain", "pin twice"]
+
+
+@pytest.mark.parametrize("stubborn", ["plain", "twice"])
+def test_none_is_where_one_can_not_be(
+    stand_in: type[StandIn],
+    fake: Callable[[str], Variant],
+    setup: Setup,
+    monkeypatch: pytest.MonkeyPatch,
+    stubborn: str,
+) -> None:
+    monkeypatch.setattr(stand_in, "stubborn", fake(stubborn).name)
+
+    assert sides(fake, setup)[-2:] == ["unpin plain", "unpin twice"]
+
+
+@pytest.mark.parametrize("load", [Load(batch=8), Load(requests=2)])
+def test_none_is_for_a_load_that_may_start_threads(
+    stand_in: type[StandIn], fake: Callable[[str], Variant], setup: Setup, load: Load
+) -> None:
+    assert sides(fake, setup, load) == []
+
+
+def test_the_constant_work_is_done_as_if_nothing_were_pinned(monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[str] = []
+
+    @contextlib.contextmanager
+    def lifted() -> Iterator[None]:
+        order.append("lifted")
+        yield
+        order.append("put back")
+
+    bench = worker.Bench([])
+    monkeypatch.setattr(bench, "_pins", SimpleNamespace(lifted=lifted))
+    monkeypatch.setattr(bench, "_canary", SimpleNamespace(run=lambda: order.append("run")))
+
+    bench.canary(2)
+
+    assert order == ["lifted", "run", "run", "put back"]

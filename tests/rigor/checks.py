@@ -7,7 +7,6 @@ import random
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.special import bdtr
 
 from benchmarks.rigor.replay import Deck, Replay
 from pytest_edgeai.judge import ratios, scores, series
@@ -32,11 +31,6 @@ HEATING = Weather(drift=0.01)
 def share(findings: Sequence[Finding], outcome: Outcome, within: float = math.inf) -> float:
     """Of the findings, those with this outcome after at most so many seconds of sampling."""
     return sum(finding.outcome is outcome and finding.seconds <= within for finding in findings) / len(findings)
-
-
-def promised(alpha: float, runs: int) -> float:
-    """The largest share of false verdicts that chance makes of a true rate of ``alpha`` in all but one of a thousand tests."""
-    return next(k for k in range(runs) if bdtr(k, runs, alpha) > 0.999) / runs
 
 
 def replayed(

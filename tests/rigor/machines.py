@@ -151,6 +151,10 @@ class _Bench(contextlib.AbstractContextManager["_Bench"]):
         """Seconds that so many calls took."""
         return self._machine.work(calls * self._call)
 
+    def pin(self) -> bool:
+        """There are no threads."""
+        return True
+
     def counters(self) -> Mapping[str, int]:
         """There is no process that counts anything."""
         return {}

@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.rigor.checks import QUICK, Flips, accuracy_passes, promised
+from tests.chance import promised
+from tests.rigor.checks import QUICK, Flips, accuracy_passes
 
 
 @pytest.mark.parametrize("flips", [Flips(0.9, 0.02), Flips(0.5, 0.05)], ids=["few flips", "many"])

@@ -12,9 +12,10 @@ from pytest_edgeai.judge import ratios
 from pytest_edgeai.measure import turns
 from pytest_edgeai.records import Outcome
 from pytest_edgeai.stats import order, sequential, spread, student
+from tests.chance import promised
 from tests.judge.simulated import HOGS
 from tests.rigor import checks
-from tests.rigor.checks import QUICK, promised, share
+from tests.rigor.checks import QUICK, share
 from tests.rigor.machines import Deck, Workers, apart, deck, stream
 
 RUNS = 500

@@ -7,6 +7,7 @@ import pytest
 from benchmarks.rigor.rows import ROWS
 from pytest_edgeai.judge.rules import RIGOR
 from pytest_edgeai.records import Outcome
+from tests.chance import promised
 from tests.judge.simulated import HOGS, QUIET
 from tests.rigor.checks import (
     FAR_APART,
@@ -16,7 +17,6 @@ from tests.rigor.checks import (
     ever_proven,
     in_turns,
     order_bias,
-    promised,
     replayed,
     runs_with_a_fail,
     share,
