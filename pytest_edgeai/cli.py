@@ -17,7 +17,7 @@ from pytest_edgeai.errors import EdgeError, UsageError, unknown
 if TYPE_CHECKING:
     from pytest_edgeai.doctor.checkup import CheckUp
     from pytest_edgeai.doctor.engines import Engine, RecipeTrial
-    from pytest_edgeai.records import Assessment, Citation, Limits, Plan, Target
+    from pytest_edgeai.records import Assessment, Citation, LanguageFacts, Limits, Plan, Target
     from pytest_edgeai.registry import Registry
 
 SCHEMA: Final = 1
@@ -105,7 +105,9 @@ def _parser() -> argparse.ArgumentParser:
     doctor.set_defaults(run=_doctor)
 
     assess = commands.add_parser("assess", parents=[output], help="what is known of a model before it is optimized")
-    assess.add_argument("model", metavar="MODEL", help="an .onnx or .gguf file, or a folder as Hugging Face saves models")
+    assess.add_argument(
+        "model", metavar="MODEL", help="an .onnx or .gguf file, or a folder as Hugging Face saves models"
+    )
     assess.set_defaults(run=_assess)
 
     recommend = commands.add_parser(
@@ -304,11 +306,20 @@ def _mended(text: str) -> Iterator[Row]:
 
 def _language_rows(found: "LanguageFacts") -> Iterator[Row]:
     if found.experts:
-        yield "experts", f"{found.experts} a layer, {found.experts_used} for each token; {_count(found.active_parameters)} parameters work on it"
+        yield (
+            "experts",
+            f"{found.experts} a layer, {found.experts_used} for each token; {_count(found.active_parameters)} parameters work on it",
+        )
     shared = f", which share {found.kv_heads} of keys and values" if found.kv_heads != found.heads else ""
-    yield "architecture", f"{found.family}, {found.layers} layers of {found.hidden} numbers, {found.heads} heads{shared}"
+    yield (
+        "architecture",
+        f"{found.family}, {found.layers} layers of {found.hidden} numbers, {found.heads} heads{shared}",
+    )
     tied = ", whose embeddings make the logits, too" if found.tied else ""
-    yield "vocabulary", f"{found.vocabulary:,} tokens{tied}; {f'tokenizer: {found.tokenizer}' if found.tokenizer else 'no tokenizer'}"
+    yield (
+        "vocabulary",
+        f"{found.vocabulary:,} tokens{tied}; {f'tokenizer: {found.tokenizer}' if found.tokenizer else 'no tokenizer'}",
+    )
     yield "context", f"{found.context:,} tokens"
 
 
@@ -324,7 +335,9 @@ def _assess_rows(name: str, told: dict[str, Any]) -> Iterator[Row]:
     else:
         yield (
             "work",
-            f"{_count(found.macs)} multiply-accumulates a call" if found.macs is not None else "not known from its shapes",
+            f"{_count(found.macs)} multiply-accumulates a call"
+            if found.macs is not None
+            else "not known from its shapes",
         )
         made = f", made by {found.producer}" if found.producer else ""
         yield "architecture", f"{found.architecture}, opset {found.opset}{made}"

@@ -1,7 +1,6 @@
 """Language models: what can be known of one before it is optimized. Weights are not read, only what the files say about them."""
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,6 +20,7 @@ WHOLE: Final = ("float32", "float16", "bfloat16", "float64")
 
 def read_folder(folder: Path) -> Assessment:
     """A folder as Hugging Face saves it. Raises ModelError."""
+    members = files.files_of(folder)
     checkpoint = Checkpoint(folder)
     config = checkpoint.config
     # Models that see or hear have a language model inside.
@@ -48,7 +48,8 @@ def read_folder(folder: Path) -> Assessment:
         experts=experts,
         experts_used=used,
         active_parameters=total - (of_experts * (experts - used) // experts if experts else 0),
-        tied=not any(name.endswith("lm_head.weight") for name in checkpoint.tensors) or bool(config.get("tie_word_embeddings")),
+        tied=not any(name.endswith("lm_head.weight") for name in checkpoint.tensors)
+        or bool(config.get("tie_word_embeddings")),
         tokenizer=_tokenizer(folder / TOKENIZER),
     )
     try:
@@ -57,7 +58,13 @@ def read_folder(folder: Path) -> Assessment:
     except EdgeError as error:
         why_not = str(error)
     rows = {tensor.shape[-1] for tensor in checkpoint.tensors.values() if len(tensor.shape) > 1}
-    return _assessment(files.digest(folder, "huggingface"), _bytes(files.files_of(folder)), total, found, _precisions(found, rows, why_not))
+    return _assessment(
+        files.digest(folder, "huggingface"),
+        _bytes(members),
+        total,
+        found,
+        _precisions(found, rows, why_not),
+    )
 
 
 def read_gguf(file: Path) -> Assessment:
@@ -67,7 +74,9 @@ def read_gguf(file: Path) -> Assessment:
     return _assessment(digest, _bytes([file]), total, found, _precisions(found, rows, ""))
 
 
-def _assessment(digest: str, size: int, parameters: int, found: LanguageFacts, precisions: dict[str, Quantizable]) -> Assessment:
+def _assessment(
+    digest: str, size: int, parameters: int, found: LanguageFacts, precisions: dict[str, Quantizable]
+) -> Assessment:
     return Assessment(
         digest=digest,
         bytes=size,
@@ -91,7 +100,7 @@ def _bytes(paths: list[Path]) -> int:
 def _tokenizer(file: Path) -> str:
     """What kind it is; empty where there is none. Raises ModelError for one that can't be read."""
     try:
-        model: Mapping[str, Any] = json.loads(file.read_bytes())["model"]
+        model: dict[str, Any] = json.loads(file.read_bytes())["model"]
         kind = str(model.get("type") or "unknown")
     except FileNotFoundError:
         return ""
@@ -114,6 +123,8 @@ def _precisions(found: LanguageFacts, rows: set[int], why_not: str) -> dict[str,
         odd = sorted(row for row in rows if row % group)
         verdicts[name] = Quantizable(
             possible=not odd,
-            reason=f"{told}, of which {odd[0]} is no multiple of {group}" if odd else f"{told}, all of them multiples of {group}",
+            reason=f"{told}, of which {odd[0]} is no multiple of {group}"
+            if odd
+            else f"{told}, all of them multiples of {group}",
         )
     return verdicts

@@ -1,24 +1,19 @@
 """ONNX files: what can be known of one before it is optimized. Read in a worker, which needs the ``onnx`` package and no runtime."""
 
-import contextlib
 import hashlib
 import mmap
-import os
 import re
 import stat
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from io import BufferedReader
 from math import prod
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Final
 
-import msgspec
-
-from pytest_edgeai.errors import ModelError, WorkerError
-from pytest_edgeai.protocols import Task
-from pytest_edgeai.records import Assessment, Model, Quantizable, TensorSpec, digest_of, digest_of_file
+from pytest_edgeai.assess.files import opened
+from pytest_edgeai.errors import ModelError
+from pytest_edgeai.records import Assessment, Quantizable, TensorSpec, digest_of, digest_of_file
 from pytest_edgeai.units import show
 
 if TYPE_CHECKING:

@@ -90,7 +90,9 @@ class LlamaCpp:
         import llama_cpp
 
         told = bytes(llama_cpp.llama_print_system_info()).decode(errors="replace")
-        features = tuple(part.partition("=")[0].strip().lower() for part in told.split("|") if part.strip().endswith("= 1"))
+        features = tuple(
+            part.partition("=")[0].strip().lower() for part in told.split("|") if part.strip().endswith("= 1")
+        )
         return (EngineDevice(name="CPU", capabilities=features),)
 
     def build(self, recipe: Recipe, model: Path, folder: Path, calibration: Sequence[Arrays]) -> None:  # noqa: ARG002 - nothing is calibrated
@@ -109,7 +111,9 @@ class LlamaCpp:
             except EdgeError:
                 raise
             except Exception as error:
-                raise BuildError(f"llama.cpp can't build {recipe.name} of {model.name} ({type(error).__name__}: {error}).") from error
+                raise BuildError(
+                    f"llama.cpp can't build {recipe.name} of {model.name} ({type(error).__name__}: {error})."
+                ) from error
 
     def load(self, recipe: Recipe, folder: Path, threads: int) -> Generator:  # noqa: ARG002 - the file says how it is quantized
         """Mapped, with memory for all tokens that may be attended to."""

@@ -20,7 +20,13 @@ _CATALOGUE: Final = tuple(
     Recipe(framework="mlx", precision=f"int{bits}", method=f"g{group}", options={"bits": bits, "group_size": group})
     for bits, group in ((8, 64), (4, 64), (4, 32))
 )
-SHIPPED: Final = (TOKENIZER, "tokenizer_config.json", "special_tokens_map.json", "generation_config.json", "chat_template.jinja")
+SHIPPED: Final = (
+    TOKENIZER,
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "generation_config.json",
+    "chat_template.jinja",
+)
 """Files that lie beside the weights, where the source has them."""
 
 
@@ -65,7 +71,10 @@ class Mlx:
         try:
             network, config = load_model(model, lazy=True)
             network.update(
-                tree_map(lambda array: array.astype(mx.float16) if mx.issubdtype(array.dtype, mx.floating) else array, network.parameters())
+                tree_map(
+                    lambda array: array.astype(mx.float16) if mx.issubdtype(array.dtype, mx.floating) else array,
+                    network.parameters(),
+                )
             )
             config["dtype"] = config["torch_dtype"] = "float16"
             agreement.demand(checkpoint, _Model(network, config), recipe.name)
@@ -76,7 +85,9 @@ class Mlx:
         except EdgeError:
             raise
         except Exception as error:
-            raise BuildError(f"MLX can't build {recipe.name} of {model.name} ({type(error).__name__}: {error}).") from error
+            raise BuildError(
+                f"MLX can't build {recipe.name} of {model.name} ({type(error).__name__}: {error})."
+            ) from error
         for name in SHIPPED:
             if (model / name).is_file():
                 shutil.copy(model / name, folder / name)

@@ -103,10 +103,16 @@ def decoder_of(checkpoint: Checkpoint) -> Decoder:
             tied="lm_head.weight" not in checkpoint or bool(config.get("tie_word_embeddings", False)),
         )
     except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
-        raise ModelError(f"{checkpoint.folder}: its config.json is not that of a {family} model ({error!r}).") from error
+        raise ModelError(
+            f"{checkpoint.folder}: its config.json is not that of a {family} model ({error!r})."
+        ) from error
     if window is not None and int(window) < found.context:
-        raise UnsupportedError(f"{checkpoint.folder.name} attends to a window of {window} of its {found.context} positions.")
-    least = min(found.layers, found.hidden, found.heads, found.kv_heads, found.head_size, found.vocabulary, found.context)
+        raise UnsupportedError(
+            f"{checkpoint.folder.name} attends to a window of {window} of its {found.context} positions."
+        )
+    least = min(
+        found.layers, found.hidden, found.heads, found.kv_heads, found.head_size, found.vocabulary, found.context
+    )
     if least < 1 or found.heads % found.kv_heads or found.head_size % 2:
         raise ModelError(f"{checkpoint.folder}: the sizes in its config.json don't fit together.")
     return found
@@ -119,7 +125,9 @@ def _rotation(config: Mapping[str, Any]) -> Rotation:
         given = {"rope_theta": config.get("rope_theta", 10000.0), **(config.get("rope_scaling") or {})}
     kind = str(given.get("rope_type", given.get("type", "default")))
     if kind not in ("default", "linear", "llama3") or float(given.get("partial_rotary_factor", 1.0)) != 1.0:
-        raise UnsupportedError(f"positions of the kind '{kind}' are not converted here (only default, linear and llama3).")
+        raise UnsupportedError(
+            f"positions of the kind '{kind}' are not converted here (only default, linear and llama3)."
+        )
     return Rotation(
         theta=float(given["rope_theta"]),
         kind=kind,
@@ -143,7 +151,14 @@ def log_probabilities(checkpoint: Checkpoint, tokens: NDArray[np.int64]) -> NDAr
     x = checkpoint.rows(embeddings, tokens).astype(np.float64)
     for layer in range(sizes.layers):
         name = f"model.layers.{layer}"
-        x = x + _attention(checkpoint, sizes, f"{name}.self_attn", _normed(checkpoint, f"{name}.input_layernorm", x, sizes), turn, later)
+        x = x + _attention(
+            checkpoint,
+            sizes,
+            f"{name}.self_attn",
+            _normed(checkpoint, f"{name}.input_layernorm", x, sizes),
+            turn,
+            later,
+        )
         y = _normed(checkpoint, f"{name}.post_attention_layernorm", x, sizes)
         gate = _linear(checkpoint, f"{name}.mlp.gate_proj", y)
         opened = gate / (1 + np.exp(-gate.astype(np.float64))) * _linear(checkpoint, f"{name}.mlp.up_proj", y)

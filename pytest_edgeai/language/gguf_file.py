@@ -40,13 +40,17 @@ def facts(path: Path) -> tuple[LanguageFacts, int, set[int]]:
         if isinstance(value, list):  # one for each layer
             value = max(value, default=None)
         if not isinstance(value, int) or value < 0:
-            raise ModelError(f"{path} is no language model that can be used: it says nothing of its {key.replace('_', ' ')}.")
+            raise ModelError(
+                f"{path} is no language model that can be used: it says nothing of its {key.replace('_', ' ')}."
+            )
         return value
 
     elements = {tensor.name: int(tensor.n_elements) for tensor in reader.tensors}
     total = sum(elements.values())
     if "token_embd.weight" not in elements:
-        raise ModelError(f"{path} is no language model: it has no embeddings of tokens (a projector, or one of several files?).")
+        raise ModelError(
+            f"{path} is no language model: it has no embeddings of tokens (a projector, or one of several files?)."
+        )
     experts, used = size("expert_count", 0), size("expert_used_count", 0)
     of_experts = sum(count for name, count in elements.items() if "_exps" in name)
     heads = size("attention.head_count")
@@ -70,7 +74,7 @@ def facts(path: Path) -> tuple[LanguageFacts, int, set[int]]:
     return found, total, {int(tensor.shape[0]) for tensor in reader.tensors if len(tensor.shape) > 1}
 
 
-class _Short(Exception):
+class _EndError(Exception):
     """The file ends before what it announces."""
 
 
@@ -82,7 +86,7 @@ def _opened(path: Path) -> "GGUFReader":
 
         def _get(self, offset: int, dtype: Any, count: int = 1, override_order: Any = None) -> NDArray[Any]:
             if offset + int(count) * np.dtype(dtype).itemsize > len(self.data):
-                raise _Short
+                raise _EndError
             return super()._get(offset, dtype, count, override_order)
 
     with path.open("rb") as stream:
@@ -93,8 +97,10 @@ def _opened(path: Path) -> "GGUFReader":
         raise ModelError(f"{path} is no GGUF file: it begins with {begin[:4]!r}.")
     try:
         return Reader(path)
-    except _Short as error:
-        raise ModelError(f"{path} is damaged: it ends before what its header announces. Is the download complete?") from error
+    except _EndError as error:
+        raise ModelError(
+            f"{path} is damaged: it ends before what its header announces. Is the download complete?"
+        ) from error
     except (ValueError, KeyError, IndexError, TypeError, OverflowError, OSError) as error:
         raise ModelError(f"{path} can't be read as GGUF ({type(error).__name__}: {error}).") from error
 
@@ -195,14 +201,22 @@ def _add_tokens(writer: "GGUFWriter", checkpoint: Checkpoint, vocabulary: int, s
                 "only byte-level BPE is converted here. A GGUF file of it, as llama.cpp's convert_hf_to_gguf.py makes one, is taken as it is."
             )
         texts, kinds = [f"[PAD{place}]" for place in range(vocabulary)], [UNUSED] * vocabulary
-        added = {int(one["id"]): (str(one["content"]), CONTROL if one["special"] else NORMAL) for one in given["added_tokens"]}
-        for place, (text, kind) in {**{int(at): (text, NORMAL) for text, at in model["vocab"].items()}, **added}.items():
+        added = {
+            int(one["id"]): (str(one["content"]), CONTROL if one["special"] else NORMAL)
+            for one in given["added_tokens"]
+        }
+        for place, (text, kind) in {
+            **{int(at): (text, NORMAL) for text, at in model["vocab"].items()},
+            **added,
+        }.items():
             texts[place], kinds[place] = text, kind
         merges = [" ".join(merge) if isinstance(merge, list) else str(merge) for merge in model["merges"]]
     except FileNotFoundError as error:
         raise ModelError(f"{checkpoint.folder} has no {TOKENIZER}: texts can't be turned into tokens.") from error
     except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-        raise ModelError(f"{file} can't be read as a tokenizer of {vocabulary} tokens ({type(error).__name__}: {error}).") from error
+        raise ModelError(
+            f"{file} can't be read as a tokenizer of {vocabulary} tokens ({type(error).__name__}: {error})."
+        ) from error
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre(splitting)
     writer.add_token_list(texts)

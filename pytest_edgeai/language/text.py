@@ -10,7 +10,9 @@ from pytest_edgeai.records import Record
 SUFFIXES: Final = (".txt", ".md", ".jsonl")
 MOST_BYTES: Final = 64 * 2**20
 """Of a file: many times what can be scored in an hour."""
-FIELDS: Final = "{'text': ...}, {'prompt': ..., 'completion': ...} or {'prompt': ..., 'choices': [...], 'answer': NUMBER}"
+FIELDS: Final = (
+    "{'text': ...}, {'prompt': ..., 'completion': ...} or {'prompt': ..., 'choices': [...], 'answer': NUMBER}"
+)
 
 
 class Document(Record, frozen=True, kw_only=True):
@@ -55,7 +57,9 @@ def read(path: Path) -> Texts:
     except OSError as error:
         raise DatasetError(f"{path} can't be read ({error.strerror or error}).") from error
     if path.suffix.lower() == ".jsonl":
-        items = [_item(line, f"{path}, line {number}") for number, line in enumerate(content.splitlines(), 1) if line.strip()]
+        items = [
+            _item(line, f"{path}, line {number}") for number, line in enumerate(content.splitlines(), 1) if line.strip()
+        ]
     else:
         items = [Document(name=f"{path.name}:{number}", text=part) for number, part in enumerate(_parts(content), 1)]
     found = Texts(
@@ -88,15 +92,26 @@ def _item(line: str, where: str) -> Document | Gap:
     name = str(given.get("name", where.rpartition(" ")[2]))
     if set(given) - {"name"} == {"text"} and _is_text(given["text"]):
         return Document(name=name, text=given["text"])
-    if set(given) - {"name"} == {"prompt", "completion"} and all(_is_text(given[key]) for key in ("prompt", "completion")):
+    if set(given) - {"name"} == {"prompt", "completion"} and all(
+        _is_text(given[key]) for key in ("prompt", "completion")
+    ):
         return Gap(name=name, prompt=given["prompt"], choices=(given["completion"],))
     if set(given) - {"name"} == {"prompt", "choices", "answer"} and _is_text(given["prompt"]):
         choices, answer = given["choices"], given["answer"]
-        right = isinstance(choices, list) and len(choices) > 1 and all(map(_is_text, choices)) and len(set(choices)) == len(choices)
+        right = (
+            isinstance(choices, list)
+            and len(choices) > 1
+            and all(map(_is_text, choices))
+            and len(set(choices)) == len(choices)
+        )
         if right and isinstance(answer, int) and not isinstance(answer, bool) and 0 <= answer < len(choices):
             return Gap(name=name, prompt=given["prompt"], choices=tuple(choices), answer=answer)
-        raise DatasetError(f"{where}: 'choices' must be two or more different texts, and 'answer' the number of one of them, from 0 on.")
-    raise DatasetError(f"{where}: a line is one of {FIELDS} (each may have a 'name'), with texts that aren't empty; this one has {', '.join(sorted(map(str, given))) or 'nothing'}.")
+        raise DatasetError(
+            f"{where}: 'choices' must be two or more different texts, and 'answer' the number of one of them, from 0 on."
+        )
+    raise DatasetError(
+        f"{where}: a line is one of {FIELDS} (each may have a 'name'), with texts that aren't empty; this one has {', '.join(sorted(map(str, given))) or 'nothing'}."
+    )
 
 
 def _is_text(value: Any) -> bool:

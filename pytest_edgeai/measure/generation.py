@@ -31,7 +31,12 @@ class Stamps:
     def nanoseconds(self, phase: str) -> int:
         """That the phase took."""
         first, last = self.known[0], self.known[-1]
-        return {"ttft": first - self.begin, "prefill": first - self.begin, "decode": last - first, "end_to_end": last - self.begin}[phase]
+        return {
+            "ttft": first - self.begin,
+            "prefill": first - self.begin,
+            "decode": last - first,
+            "end_to_end": last - self.begin,
+        }[phase]
 
     @property
     def apart(self) -> list[int]:

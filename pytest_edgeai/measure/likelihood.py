@@ -18,7 +18,11 @@ divergence from its distribution (in nats), and whether both find the same token
 
 
 def score(
-    generator: Generator, sequences: Sequence[NDArray[np.integer[Any]]], vocabulary: int, reference: Path | None, keep: Path | None
+    generator: Generator,
+    sequences: Sequence[NDArray[np.integer[Any]]],
+    vocabulary: int,
+    reference: Path | None,
+    keep: Path | None,
 ) -> dict[str, NDArray[np.float64]]:
     """The columns, one value for each token but the first one of each sequence. Raises ModelError for logits that are not finite.
 
@@ -29,8 +33,14 @@ def score(
     found = {name: np.full(total, np.nan) for name in COLUMNS}
     others = np.load(reference, mmap_mode="r") if reference else None
     if others is not None and others.shape != (total, vocabulary):
-        raise ModelError(f"the reference was asked about {others.shape[0]} tokens of {others.shape[1]}, and this one about {total} of {vocabulary}.")
-    kept = np.lib.format.open_memmap(keep, mode="w+", dtype=np.float32, shape=(total, vocabulary)) if keep and total else None
+        raise ModelError(
+            f"the reference was asked about {others.shape[0]} tokens of {others.shape[1]}, and this one about {total} of {vocabulary}."
+        )
+    kept = (
+        np.lib.format.open_memmap(keep, mode="w+", dtype=np.float32, shape=(total, vocabulary))
+        if keep and total
+        else None
+    )
     at = 0
     for sequence in sequences:
         for logs, following in _predictions(generator, sequence, vocabulary):
@@ -58,7 +68,9 @@ def _predictions(
     for part in generator.logits(sequence[:-1], CHUNK) if len(sequence) > 1 else ():
         logits = np.array(part[:, :vocabulary], np.float32)
         if logits.shape[1] < vocabulary or not np.isfinite(logits).all():
-            raise ModelError(f"the logits of the tokens from the {first + 1}th on are not those of {vocabulary} tokens, or not finite.")
+            raise ModelError(
+                f"the logits of the tokens from the {first + 1}th on are not those of {vocabulary} tokens, or not finite."
+            )
         logits -= logits.max(1, keepdims=True)
         logits -= np.log(np.sum(np.exp(logits), axis=1, keepdims=True, dtype=np.float64)).astype(np.float32)
         yield logits, sequence[first + 1 : first + 1 + len(logits)].astype(np.int64)

@@ -61,9 +61,9 @@ MODELS: dict[Callable[[Path, Path], None], str] = {
     truncated: "{path} (14.7 kB) can't be decoded: it is truncated, damaged or of another format. Export or download it again.",
     garbage: "{path} (5 kB) can't be decoded: it is truncated, damaged or of another format. Export or download it again.",
     zero_bytes: "{path} is empty (0 bytes), so its export or download didn't finish. Make or fetch it again.",
-    directory: "{path} is a folder; a model is an .onnx file. It holds no .onnx file.",
+    directory: "{path} is a folder; a model is an .onnx or .gguf file, or a folder as Hugging Face saves models. It has no config.json.",
     missing: "There is no model at {path}. Is the path right, seen from ",
-    fifo: "{path} is a FIFO, not a regular file; a model is an .onnx file.",
+    fifo: "{path} is a FIFO, not a regular file; a model is an .onnx or .gguf file, or a folder as Hugging Face saves models.",
 }
 """How to make a wrong model -> what is said of it."""
 

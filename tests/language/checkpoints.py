@@ -27,7 +27,13 @@ LLAMA: dict[str, Any] = {
     "bos_token_id": 1,
     "eos_token_id": 2,
 }
-STRETCHED = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 32}
+STRETCHED = {
+    "rope_type": "llama3",
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 32,
+}
 CONFIGS: dict[str, dict[str, Any]] = {
     "llama": LLAMA,
     "llama-tied": {**LLAMA, "tie_word_embeddings": True},
@@ -45,7 +51,9 @@ DTYPES = {"F32": np.float32, "F16": np.float16}
 def weights_of(config: Mapping[str, Any], seed: int = 5) -> dict[str, NDArray[np.float32]]:
     """Random ones, large enough that errors show."""
     draw = np.random.default_rng(seed)
-    family, heads, kv_heads, size = (config[key] for key in ("model_type", "num_attention_heads", "num_key_value_heads", "head_dim"))
+    family, heads, kv_heads, size = (
+        config[key] for key in ("model_type", "num_attention_heads", "num_key_value_heads", "head_dim")
+    )
     hidden, inner = config["hidden_size"], config["intermediate_size"]
     found: dict[str, NDArray[np.float32]] = {}
 

@@ -17,7 +17,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, torch.no_grad():
         for kind in checkpoints.CONFIGS:
             made = checkpoints.make(Path(folder) / kind, kind)
-            model = AutoModelForCausalLM.from_pretrained(made, dtype=torch.float32, attn_implementation="eager").double()
+            model = AutoModelForCausalLM.from_pretrained(
+                made, dtype=torch.float32, attn_implementation="eager"
+            ).double()
             logits = model(torch.tensor(TOKENS[None])).logits[0]
             found[kind] = torch.log_softmax(logits, -1).numpy().astype(np.float32)
     np.savez_compressed(Path(__file__).with_name("expected.npz"), tokens=TOKENS, **found)

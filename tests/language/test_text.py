@@ -72,6 +72,6 @@ def test_what_is_no_text_is_told(tmp_path: Path) -> None:
         text.read(written(tmp_path, b"a\xff", "eval.txt"))
     with pytest.raises(DatasetError, match="There is no evaluation text"):
         text.read(tmp_path / "absent.txt")
+    (tmp_path / "folder.txt").mkdir()
     with pytest.raises(DatasetError, match="can't be read"):
-        (tmp_path / "folder.txt").mkdir()
         text.read(tmp_path / "folder.txt")

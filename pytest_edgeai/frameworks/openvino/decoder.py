@@ -46,7 +46,9 @@ class _Network:
         x = ops.gather(self._weight(embeddings), ops.convert(self._ids, "i32"), self._whole(0))
         for layer in range(sizes.layers):
             name = f"model.layers.{layer}"
-            x = ops.add(x, self._attention(layer, f"{name}.self_attn", self._normed(x, f"{name}.input_layernorm"), turn, mask))
+            x = ops.add(
+                x, self._attention(layer, f"{name}.self_attn", self._normed(x, f"{name}.input_layernorm"), turn, mask)
+            )
             y = self._normed(x, f"{name}.post_attention_layernorm")
             gate, up = self._linear(y, f"{name}.mlp.gate_proj"), self._linear(y, f"{name}.mlp.up_proj")
             x = ops.add(x, self._linear(ops.multiply(ops.swish(gate), up), f"{name}.mlp.down_proj"))
@@ -74,7 +76,9 @@ class _Network:
     def _heads(self, x: Any, name: str, letter: str, count: int) -> Any:
         """``[batch, heads, length, size of a head]``, normed where the family does that."""
         ops = self.ops
-        split = ops.reshape(self._linear(x, f"{name}.{letter}_proj"), self._whole([0, 0, count, self._sizes.head_size]), True)
+        split = ops.reshape(
+            self._linear(x, f"{name}.{letter}_proj"), self._whole([0, 0, count, self._sizes.head_size]), True
+        )
         if f"{name}.{letter}_norm.weight" in self._checkpoint:
             split = self._normed(split, f"{name}.{letter}_norm")
         return ops.transpose(split, self._whole([0, 2, 1, 3]))
