@@ -104,9 +104,24 @@ def test_a_factor_moves_the_truth_by_as_much():
 def test_mirrored_pairs_have_their_sides_swapped_in_one_half_of_the_draws():
     deck = Deck(pair_of(0.1))
 
-    signs = [Replay(deck, random.Random(seed), pairs=1, mirrored=True).round(0) > 0 for seed in range(200)]
+    signs = [Replay(deck, random.Random(seed), pairs=1, truth=1.0).round(0) > 0 for seed in range(200)]
 
     assert 70 < sum(signs) < 130
+
+
+def test_pairs_are_mirrored_about_the_speed_up_of_their_work():
+    deck = Deck(pair_of(np.log(2.2)))
+
+    found = {round(np.exp(Replay(deck, random.Random(seed), pairs=1, truth=2.0).round(0)), 4) for seed in range(20)}
+
+    assert found == {2.2, round(4 / 2.2, 4)}
+
+
+def test_pairs_that_hardly_had_free_cores_are_not_replayed():
+    deck = Deck(pair_of(0.1, 0.1, free=(True, False)).joined(pair_of(0.2, 0.2)), least_free=2)
+
+    assert deck.pairs == 1
+    assert len(deck.weather) == 2
 
 
 def replay_at(moment: int, free: tuple[bool, ...], pairs: int = 1, patience: float = 1.0) -> Replay:

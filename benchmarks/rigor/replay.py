@@ -11,10 +11,8 @@ from benchmarks.rigor.rounds import Rounds
 class Deck:
     """A bank made ready for many replays: plain lists, for a round must cost no more than an index."""
 
-    def __init__(self, rounds: Rounds) -> None:
-        """Raises ValueError when none of the rounds began with free cores: nothing is said about such a machine."""
-        if not rounds.free.any():
-            raise ValueError("a bank without a round on free cores can't be replayed")
+    def __init__(self, rounds: Rounds, least_free: int = 1) -> None:
+        """``least_free``: rounds that a pair must have begun with free cores. Raises ValueError when no pair has so many."""
         logs = np.log(rounds.baseline.astype(np.float64) / rounds.variant.astype(np.float64))
         self.differences: list[float] = logs.tolist()
         self.took: list[float] = rounds.took.astype(np.float64).tolist()
@@ -23,17 +21,19 @@ class Deck:
         self.always_free = bool(rounds.free.all())
         """So that nobody need ask when they were."""
         self.of_pair: list[dict[bool, list[int]]] = []
-        """Pair -> whether the cores were free -> its rounds that began so, in the order in which they were taken. Pairs that never had free cores are not
-        among them: nobody knows how they would have done there."""
+        """Pair -> whether the cores were free -> its rounds that began so, in the order in which they were taken. Pairs that hardly ever had free cores are
+        not among them: nobody knows how they would have done there, and the same few rounds again and again would not say it."""
         self.weather: list[tuple[list[float], list[bool]]] = []
         """Of every pair: seconds at which each of its rounds began, with the end of the last one after them; and whether the cores were free then."""
         for begin, end in zip(starts.tolist(), ends, strict=True):
             free: list[bool] = rounds.free[begin:end].tolist()
-            if any(free):
+            if sum(free) >= least_free:
                 kinds = {kind: [begin + at for at, one in enumerate(free) if one is kind] for kind in (False, True)}
                 self.of_pair.append(kinds)
             at = (rounds.at[begin:end] - rounds.at[begin]).astype(np.float64).tolist()
             self.weather.append(([*at, at[-1] + self.took[end - 1]], free))
+        if not self.of_pair:
+            raise ValueError("a bank without a pair that had free cores can't be replayed")
 
     @property
     def pairs(self) -> int:
@@ -49,9 +49,10 @@ class Replay:
     gives its rounds that began with free cores while they are free, and its other ones while they aren't, both in the order in which
     they were taken, with the order of sides and the seconds of then.
 
-    ``faster``: a factor by which the truth is made faster than the bank's. ``mirrored``: let a coin swap the sides of each pair, which
-    makes the truth of a bank of identical code exactly 1. ``layout``: standard deviation of ln(speed-up) that is added between pairs,
-    for a bank that comes from one process; with heavy tails (Student's t, 3 degrees of freedom), for some layouts are very bad.
+    ``faster``: a factor by which the truth is made faster than the bank's. ``truth``: the speed-up by the work of the bank's sides; a coin mirrors the
+    differences of each pair about it (where both do the same work, it swaps the sides), so that the truth of a replay is exactly that, whatever so few
+    pairs happen to show (what a bootstrap test demands: Hall & Wilson, "Two guidelines for bootstrap hypothesis testing", Biometrics 47, 1991).
+    ``layout``: standard deviation of ln(speed-up) that is added between pairs, for a bank that comes from one process; with heavy tails (Student's t, 3 degrees of freedom), for some layouts are very bad.
     ``patience``: seconds that may be waited in all.
     """
 
@@ -62,12 +63,13 @@ class Replay:
         *,
         pairs: int = 3,
         faster: float = 1.0,
-        mirrored: bool = False,
+        truth: float | None = None,
         layout: float = 0.0,
         patience: float = 0.0,
     ) -> None:
         self._deck, self._coin = deck, coin
-        self._shift, self._mirrored, self._layout, self._patience = math.log(faster), mirrored, layout, patience
+        self._shift, self._layout, self._patience = math.log(faster), layout, patience
+        self._centre = None if truth is None else math.log(truth)
         self.waited = 0.0
         """Seconds so far."""
         self._seconds = 0.0
@@ -124,9 +126,11 @@ class Replay:
 
     def _draw(self) -> None:
         chosen = self._coin.randrange(self._deck.pairs)
-        sign = -1.0 if self._mirrored and self._coin.random() < 0.5 else 1.0
+        mirrored = self._centre is not None and self._coin.random() < 0.5
         shift = self._shift + (self._layout * self._heavy_tailed() if self._layout else 0.0)
-        self._pairs.append(_Pair(self._deck.of_pair[chosen], self._coin, sign, shift))
+        if mirrored:
+            shift += 2 * (self._centre or 0.0)
+        self._pairs.append(_Pair(self._deck.of_pair[chosen], self._coin, -1.0 if mirrored else 1.0, shift))
 
     def _new_weather(self) -> None:
         self._weather = self._coin.choice(self._deck.weather)

@@ -21,6 +21,8 @@ from pytest_edgeai.records import Outcome
 RUNS = 10_000
 LEAST_PAIRS = max(RIGOR["strict"].looks)
 """That a bank must have before it is replayed: a strict comparison looks at so many."""
+LEAST_FREE = 12
+"""Rounds on free cores that a pair must have: what a clear verdict takes of all pairs. Of fewer, the few that a neighbour struck would come again and again."""
 CHUNK = 250
 """Runs that one process makes at a time."""
 
@@ -48,7 +50,6 @@ def simulate(name: str, file: Path, seed: str, runs: int) -> Found:
     """So many runs of a row with the rounds in ``file``. A run of several gates has the outcome FAIL when any of them has it."""
     row, deck, coin = ROWS[name], _deck(file), random.Random(seed)
     rules, found = row.rules, Found()
-    mirrored = ARMS[row.arm].variant == "plain"
     for _ in range(runs):
         outcomes, rounds, seconds, waited = [], 0, 0.0, 0.0
         for _ in range(row.gates):
@@ -57,7 +58,7 @@ def simulate(name: str, file: Path, seed: str, runs: int) -> Found:
                 coin,
                 pairs=rules.pairs,
                 faster=row.faster,
-                mirrored=mirrored,
+                truth=ARMS[row.arm].speedup,
                 patience=rules.budget,
             )
             finding = ratios.speedup(replay, ">=", row.limit, rules)
@@ -109,4 +110,4 @@ def all_rows(until: float, say: Callable[[str], None], runs: int = RUNS) -> dict
 
 @functools.lru_cache(maxsize=20)
 def _deck(file: Path) -> Deck:
-    return Deck(Rounds.read(file))
+    return Deck(Rounds.read(file), LEAST_FREE)

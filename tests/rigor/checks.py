@@ -46,7 +46,8 @@ def replayed(
     """What so many comparisons with the rounds of a stream come to, each with processes of other layouts."""
     coin = random.Random(0)
     samplers = (
-        Replay(deck, coin, pairs=rules.pairs, faster=faster, mirrored=mirrored, layout=layout) for _ in range(runs)
+        Replay(deck, coin, pairs=rules.pairs, faster=faster, truth=1.0 if mirrored else None, layout=layout)
+        for _ in range(runs)
     )
     return [ratios.speedup(sampler, ">=", limit, rules) for sampler in samplers]
 

@@ -43,9 +43,26 @@ def workers(monkeypatch: pytest.MonkeyPatch) -> Workers:
     return Workers(monkeypatch)
 
 
-@pytest.mark.parametrize(
+each_row = pytest.mark.parametrize(
     ("name", "condition"), [(name, condition) for name, conditions in TESTED.items() for condition in conditions]
 )
+
+
+@each_row
+def test_where_processes_differ_three_times_as_much_fewer_are_decided_and_no_more_are_wrong(name, condition):
+    row = ROWS[name]
+    work, true = WORK.get(row.arm, "A1"), TRUE.get(row.arm, 1.0) * row.faster
+
+    findings = replayed(
+        deck(condition, work), row.limit, row.rules, 400, faster=true, mirrored=work == "A1", layout=FAR_APART
+    )
+
+    for target in (target for target in row.targets if condition in target.limits):
+        rate = share(findings, Outcome(target.outcome), target.within)
+        assert rate <= target.limits[condition] if target.at_most else rate >= 0.90, target.told
+
+
+@each_row
 def test_verdicts_and_bounds_are_wrong_as_rarely_and_decided_as_often_as_promised(name, condition, record_property):
     row = ROWS[name]
     runs = LONG_RUNS if "limit" in name or row.rigor == "strict" else RUNS
