@@ -527,6 +527,8 @@ class GateResult(Record, frozen=True, kw_only=True):
 
     test: str
     verdict: Verdict
+    tolerated: bool = False
+    """A FAIL in a test that passed all the same: it wanted the opposite (``assert not ...``), or doesn't insist."""
 
 
 class ModelResult(Record, frozen=True, kw_only=True):

@@ -39,7 +39,7 @@ SCALED = "Simulated from the same rounds, with the variant's seconds multiplied 
 
 INTRODUCTION = """# The proof
 
-A verdict is PASS or FAIL only when it is proven at the declared error rate, whatever the noise; the rest is INCONCLUSIVE and says what it would take
+A verdict is PASS or FAIL only when it is proven at the declared error rate, whatever the noise during its run; the rest is INCONCLUSIVE and says what it would take
 ([](concepts/verdicts.md)). Here is how often that was right on a machine with two cores, quiet and noisy, beside the rules of tools that compare two
 runs taken one after the other.
 

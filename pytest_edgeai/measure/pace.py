@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
+from pytest_edgeai.measure.canary import BLOCK
 from pytest_edgeai.records import Device
 from pytest_edgeai.stats import spread
 
 STEADY = 0.1
-"""Spread (rMAD) of the constant work up to which its median is believed: on two cores it takes the one or the other time, as its threads meet."""
+"""Spread (rMAD) of the constant work up to which its median is believed."""
 KEPT_SECONDS = 7 * 86400.0
 """After so long a machine may have got another cooler, governor or neighbour."""
 
@@ -59,6 +60,6 @@ class Pace:
 
 
 def file_of(root: Path, device: Device, threads: int) -> Path:
-    """Where the pace of this machine is kept below ``root``; another CPU, interpreter or number of threads has another one."""
-    facts = f"{device.cpu} {device.cores} {threads} {platform.python_version()}"
+    """Where the pace of this machine is kept below ``root``; another CPU, interpreter, number of threads or work has another one."""
+    facts = f"{device.cpu} {device.cores} {threads} {platform.python_version()} {len(BLOCK)}"
     return root / "paces" / f"{device.name}-{hashlib.sha256(facts.encode()).hexdigest()[:12]}"

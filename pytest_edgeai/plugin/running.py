@@ -98,8 +98,10 @@ def pytest_runtest_makereport(
         text = "\n".join(line for lines in told if lines[0] not in report.longreprtext for line in lines)
         if text:
             report.sections.append(("edgeai verdict", text))
+    passed = call.when == "call" and call.excinfo is None
     for verdict in verdicts:
-        session.run.journal.write("gate", "", GateResult(test=item.nodeid, verdict=verdict))
+        tolerated = passed and verdict.outcome is Outcome.FAIL
+        session.run.journal.write("gate", "", GateResult(test=item.nodeid, verdict=verdict, tolerated=tolerated))
         # --junitxml and reports of other plugins show it, too.
         item.user_properties.append(("edgeai", "; ".join(line.strip() for line in verdict.lines())))
     session.verdicts.clear()

@@ -59,8 +59,15 @@ def advise(results: Results, model: ModelResult) -> Advice:
 
 
 def counts(gates: Sequence[GateResult]) -> dict[Outcome, int]:
-    """How many verdicts of each outcome."""
-    return {outcome: sum(gate.verdict.outcome is outcome for gate in gates) for outcome in Outcome}
+    """How many verdicts of each outcome, without those that their tests tolerated."""
+    insisted = [gate.verdict.outcome for gate in gates if not gate.tolerated]
+    return {outcome: insisted.count(outcome) for outcome in Outcome}
+
+
+def tolerated(gates: Sequence[GateResult]) -> str:
+    """What to say of the others; empty where there are none."""
+    count = sum(gate.tolerated for gate in gates)
+    return f"{count} FAIL in {'a test' if count == 1 else 'tests'} that passed all the same" if count else ""
 
 
 def _concerns(gate: GateResult, model: ModelResult) -> bool:

@@ -21,7 +21,7 @@ from pytest_edgeai.records import (
     VariantResult,
     Verdict,
 )
-from pytest_edgeai.report.advice import ORDER, Advice, advise, counts
+from pytest_edgeai.report.advice import ORDER, Advice, advise, counts, tolerated
 from pytest_edgeai.report.charts import SERIES, SYMBOLS, Chart, charts, fronts
 from pytest_edgeai.report.figures import bare_interval, figure, interval, interval_name, shown, span, uncertain
 from pytest_edgeai.report.text import cause, plain
@@ -92,6 +92,7 @@ def render(results: Results) -> str:
         title=_title(results, views),
         models=views,
         counts=found,
+        tolerated=tolerated(results.gates),
         groups=_grouped(verdicts),
         hidden=hidden,
         attention=_attention(verdicts, found),
@@ -374,7 +375,7 @@ def _verdict(number: int, gate: GateResult) -> VerdictView:
         measured=shown(verdict.estimate, verdict.unit) if verdict.estimate is not None else "",
         asked=f"{plain(verdict.operator, 4)} {shown(verdict.limit, verdict.unit)}",
         bounds=bounds,
-        open=verdict.outcome in (Outcome.FAIL, Outcome.ERROR, Outcome.INCONCLUSIVE),
+        open=not gate.tolerated and verdict.outcome in (Outcome.FAIL, Outcome.ERROR, Outcome.INCONCLUSIVE),
         strip=_strip(verdict),
     )
 
@@ -423,7 +424,7 @@ def _attention(
     named = []
     for outcome in ORDER[:3]:
         if count[outcome]:
-            views = [view for view in verdicts if view.verdict.outcome is outcome][:NAMED]
+            views = [view for view in verdicts if view.verdict.outcome is outcome and view.open][:NAMED]
             named.append((outcome, views, count[outcome] - len(views)))
     return named
 

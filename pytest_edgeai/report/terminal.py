@@ -6,7 +6,7 @@ from typing import Literal
 
 from pytest_edgeai import device as devices
 from pytest_edgeai.records import ModelResult, Outcome, Results, VariantResult
-from pytest_edgeai.report.advice import Advice, advise, counts
+from pytest_edgeai.report.advice import Advice, advise, counts, tolerated
 from pytest_edgeai.report.charts import fronts
 from pytest_edgeai.report.figures import figure, shown
 from pytest_edgeai.report.text import ascii_of, cause, clip, columns_of, plain
@@ -140,9 +140,10 @@ def _standing(results: Results) -> Iterator[tuple[Markup, str]]:
 
 def _verdicts(results: Results) -> tuple[Markup, str]:
     found = {outcome: count for outcome, count in counts(results.gates).items() if count}
-    if not found:
+    if not results.gates:
         return "yellow", "Verdicts: none; no gate was decided."
-    text = "Verdicts: " + ", ".join(f"{found[outcome]} {outcome}" for outcome in found)
+    told = [*(f"{found[outcome]} {outcome}" for outcome in found), tolerated(results.gates)]
+    text = "Verdicts: " + ", ".join(filter(None, told))
     if Outcome.FAIL in found or Outcome.ERROR in found:
         return "red", text
     return "yellow" if Outcome.INCONCLUSIVE in found or Outcome.PASS not in found else "green", text

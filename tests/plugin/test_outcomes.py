@@ -42,6 +42,38 @@ def test_an_impossible_gate_fails_with_the_measured_value_the_bound_and_the_verd
     assert [series.plan for series in results().models[0].measurements] == ["turns"]
 
 
+WANTED = """
+def test_opposite(edge_variant):
+    assert not edge_variant.size >= 1e9
+
+def test_branch(edge_variant):
+    if edge_variant.size >= 2e9:
+        raise AssertionError
+
+def test_gate(edge_variant):
+    assert edge_variant.size <= 1e9
+
+def test_insists(edge_variant):
+    assert edge_variant.size >= 3e9
+"""
+
+
+def test_a_claim_that_is_refuted_in_a_test_that_passes_stands_against_nothing(edge, results):
+    edge.write(WANTED, fake=True)
+
+    result = edge.run(PLAIN)
+
+    result.assert_outcomes(passed=3, failed=1)
+    found = {gate.test.partition("::")[2].partition("[")[0]: gate for gate in results().gates}
+    assert {name: (gate.verdict.outcome, gate.tolerated) for name, gate in found.items()} == {
+        "test_opposite": (Outcome.FAIL, True),
+        "test_branch": (Outcome.FAIL, True),
+        "test_gate": (Outcome.PASS, False),
+        "test_insists": (Outcome.FAIL, False),
+    }
+    result.stdout.fnmatch_lines(["Verdicts: 1 PASS, 1 FAIL, 2 FAIL in tests that passed all the same"])
+
+
 PROVEN = """
 def test_beside(edge_variant):
     assert edge_variant.size <= 1e9 and edge_variant.name == "another"
