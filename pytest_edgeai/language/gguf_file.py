@@ -32,7 +32,14 @@ NORMAL, CONTROL, UNUSED = 1, 3, 5
 def facts(path: Path) -> tuple[LanguageFacts, int, set[int]]:
     """What is known of the model, its number of parameters, and the lengths of its matrices' rows. Raises ModelError for a file that is damaged or no language model."""
     reader = _opened(path)
-    values = {name: field.contents() for name, field in reader.fields.items() if not name.startswith("tokenizer.")}
+    try:
+        values = {name: field.contents() for name, field in reader.fields.items() if not name.startswith("tokenizer.")}
+        kind = reader.fields.get("tokenizer.ggml.model")
+        tokenizer = "" if kind is None else str(kind.contents())
+    except (ValueError, IndexError, TypeError) as error:
+        raise ModelError(
+            f"{path} is damaged: its header holds values that can't be read ({type(error).__name__})."
+        ) from error
     family = str(values.get("general.architecture", "unknown"))
 
     def size(key: str, default: int | None = None) -> int:
@@ -55,7 +62,6 @@ def facts(path: Path) -> tuple[LanguageFacts, int, set[int]]:
     of_experts = sum(count for name, count in elements.items() if "_exps" in name)
     heads = size("attention.head_count")
     tokens = reader.fields.get("tokenizer.ggml.tokens")
-    kind = reader.fields.get("tokenizer.ggml.model")
     found = LanguageFacts(
         family=family,
         layers=size("block_count"),
@@ -69,7 +75,7 @@ def facts(path: Path) -> tuple[LanguageFacts, int, set[int]]:
         experts_used=used,
         active_parameters=total - (of_experts * (experts - used) // experts if experts else 0),
         tied="output.weight" not in elements,
-        tokenizer=str(kind.contents()) if kind is not None and tokens is not None else "",
+        tokenizer=tokenizer if tokens is not None else "",
     )
     return found, total, {int(tensor.shape[0]) for tensor in reader.tensors if len(tensor.shape) > 1}
 
