@@ -127,8 +127,8 @@ class _Model:
         import llama_cpp
 
         self._api: Any = llama_cpp
-        self._llama = _opened(file, n_ctx=0, vocab_only=True)
-        self.context = min(CONTEXT, int(self._api.llama_model_n_ctx_train(self._llama.model)))
+        header = _opened(file, vocab_only=True).metadata
+        self.context = min(CONTEXT, int(header[f"{header['general.architecture']}.context_length"]))
         self._llama = _opened(
             file, n_ctx=self.context, n_batch=BATCH, n_ubatch=BATCH, n_threads=threads, n_threads_batch=threads
         )
