@@ -409,8 +409,9 @@ class Measurement(Record, frozen=True, kw_only=True):
     cores together), ``cpu_pressure_s`` (some task waited for a core), ``throttled_periods`` and ``throttled_s`` (by the container's limit),
     ``thermal_throttles``, ``mhz_least``, ``mhz_median`` and ``mhz_most`` (the cores' frequencies at the end, and the highest they have).
     Ours: ``waited_s`` (for free cores), ``involuntary_switches`` (of the worker, since its first calls), ``warm_up_trend`` (how far
-    the last calls of the warm-up still drifted), ``trending_pairs`` (of which that is so), ``pinned_processes`` (whose busy threads had a core each), and
-    of the constant work between the calls ``canary_median_s``, ``canary_rmad``, ``canary_tail`` (p99 over p50) and ``canary_best_s`` (the least median that this machine has shown while it was steady).
+    the last calls of the warm-up still drifted), ``trending_pairs`` (that still drifted then), ``pinned_processes`` (whose busy threads were given a core
+    each), and of the constant work between the calls ``canary_median_s``, ``canary_rmad``, ``canary_tail`` (p99 over p50) and ``canary_best_s`` (the least
+    median that this machine has shown while it was steady).
     """
 
 

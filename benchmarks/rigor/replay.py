@@ -52,7 +52,8 @@ class Replay:
     ``faster``: a factor by which the truth is made faster than the bank's. ``truth``: the speed-up by the work of the bank's sides; a coin mirrors the
     differences of each pair about it (where both do the same work, it swaps the sides), so that the truth of a replay is exactly that, whatever so few
     pairs happen to show (what a bootstrap test demands: Hall & Wilson, "Two guidelines for bootstrap hypothesis testing", Biometrics 47, 1991).
-    ``layout``: standard deviation of ln(speed-up) that is added between pairs, for a bank that comes from one process; with heavy tails (Student's t, 3 degrees of freedom), for some layouts are very bad.
+    ``layout``: standard deviation of ln(speed-up) that is added between pairs, for a bank that comes from one process; with heavy tails (Student's t,
+    3 degrees of freedom), for some layouts are very bad.
     ``patience``: seconds that may be waited in all.
     """
 
@@ -126,11 +127,11 @@ class Replay:
 
     def _draw(self) -> None:
         chosen = self._coin.randrange(self._deck.pairs)
-        mirrored = self._centre is not None and self._coin.random() < 0.5
-        shift = self._shift + (self._layout * self._heavy_tailed() if self._layout else 0.0)
-        if mirrored:
-            shift += 2 * (self._centre or 0.0)
-        self._pairs.append(_Pair(self._deck.of_pair[chosen], self._coin, -1.0 if mirrored else 1.0, shift))
+        sign, centre = 1.0, 0.0
+        if self._centre is not None and self._coin.random() < 0.5:
+            sign, centre = -1.0, self._centre
+        shift = self._shift + 2 * centre + (self._layout * self._heavy_tailed() if self._layout else 0.0)
+        self._pairs.append(_Pair(self._deck.of_pair[chosen], self._coin, sign, shift))
 
     def _new_weather(self) -> None:
         self._weather = self._coin.choice(self._deck.weather)

@@ -30,7 +30,8 @@ SLOWER = 1.10
 
 REAL = (
     "Simulated: runs whose rounds are replayed from the bank below, whole pairs of processes drawn at random (those with fewer than "
-    f"{LEAST_FREE} rounds on free cores are not), each mirrored by a coin about the speed-up of its work, so that this is exactly the truth; when the cores are free is what one pair of the bank saw, then another one, and it is the same for all pairs of a run. Live: whole runs in fresh processes. In brackets the bounds of the "
+    f"{LEAST_FREE} rounds on free cores are not), each mirrored by a coin about the speed-up of its work, so that this is exactly the truth; when the cores are "
+    "free is what one pair of the bank saw, then another one, and it is the same for all pairs of a run. Live: whole runs in fresh processes. In brackets the bounds of the "
     f'true rate ({100 * CONFIDENCE:g} %, Clopper-Pearson), which for replays don\'t know how few pairs the bank has. Kept: by the simulation, "probably" where the bounds '
     f"enclose the target; a live rate contradicts a target only when its bounds do, and is not as simulated where its bounds at {100 * SURELY:g} % leave "
     "the simulated one out."

@@ -15,8 +15,8 @@ class Canary:
     """Hashes a constant block on ``threads`` threads at once (hashing releases the interpreter's lock), 0.2 to 4 ms.
 
     It uses as many threads as the model, so that a neighbour who slows the model slows the canary too. Where these are as many as the cores, each has its own:
-    the scheduler lets a thread that is woken share the core of the one that wakes it, for minutes in some processes (0.24 instead of 0.16 ms on two
-    cores), which says nothing about the machine.
+    the scheduler may let a thread that is woken share the core of the one that wakes it, in one process and not in another (a shorter work took 0.24
+    instead of 0.16 ms on two cores), which says nothing about the machine.
     """
 
     def __init__(self, threads: int) -> None:

@@ -346,6 +346,7 @@ class VerdictView:
     measured: str
     asked: str
     bounds: str
+    tolerated: bool
     open: bool
     strip: Strip | None
 
@@ -375,6 +376,7 @@ def _verdict(number: int, gate: GateResult) -> VerdictView:
         measured=shown(verdict.estimate, verdict.unit) if verdict.estimate is not None else "",
         asked=f"{plain(verdict.operator, 4)} {shown(verdict.limit, verdict.unit)}",
         bounds=bounds,
+        tolerated=gate.tolerated,
         open=not gate.tolerated and verdict.outcome in (Outcome.FAIL, Outcome.ERROR, Outcome.INCONCLUSIVE),
         strip=_strip(verdict),
     )
@@ -424,7 +426,7 @@ def _attention(
     named = []
     for outcome in ORDER[:3]:
         if count[outcome]:
-            views = [view for view in verdicts if view.verdict.outcome is outcome and view.open][:NAMED]
+            views = [view for view in verdicts if view.verdict.outcome is outcome and not view.tolerated][:NAMED]
             named.append((outcome, views, count[outcome] - len(views)))
     return named
 

@@ -362,3 +362,19 @@ def test_the_first_screen_has_the_intervals_of_the_choice_in_numbers(one):
     summary = one.text[: one.text.index("Trade-offs", one.text.index("Speed-up"))]
 
     assert "2.73 … 2.85x" in summary
+
+
+def test_a_claim_that_its_test_tolerated_is_told_and_does_not_ask_for_attention():
+    results = sample.results()
+    gates = tuple(
+        msgspec.structs.replace(gate, tolerated=gate.verdict.outcome is Outcome.FAIL) for gate in results.gates
+    )
+    count = sum(gate.tolerated for gate in gates)
+    assert count > 0
+
+    before, after = (Page(render(one)).text for one in (results, msgspec.structs.replace(results, gates=gates)))
+
+    assert f"{count} FAIL in " in after
+    assert "passed all the same" not in before
+    assert after.count("its test passed") == count
+    assert "Do not ship" not in after
