@@ -17,6 +17,7 @@ import msgspec
 
 from pytest_edgeai import arrays, interrupts, registry
 from pytest_edgeai.errors import BuildError, ModelError
+from pytest_edgeai.language.generation import runner_of
 from pytest_edgeai.protocols import Task
 from pytest_edgeai.records import SCHEMA, Model, Recipe, Variant, digest_of, digest_of_file
 
@@ -231,7 +232,7 @@ def build_here(
     framework = registry.load(modules).framework(wanted.framework)
     framework.build(wanted, Path(model), Path(folder), arrays.read_items(Path(calibration)) if calibration else [])
     item = arrays.read_items(Path(sample))[0]
-    outputs = framework.load(wanted, Path(folder), threads=1)(item)
+    outputs = runner_of(framework.load(wanted, Path(folder), threads=1))(item)
     if not outputs:
         raise BuildError("the variant that was built gives no outputs")
     name = arrays.not_finite(outputs)

@@ -208,12 +208,12 @@ def read(path: Path, assessment: Assessment, sizes: Mapping[str, int] | None = N
     )
 
 
-def split(digests: Sequence[str]) -> dict[str, NDArray[np.int64]]:
+def split(digests: Sequence[str], shares: Mapping[str, int] = SHARES) -> dict[str, NDArray[np.int64]]:
     """Which items are in which part, by a hash of each item, or of its group: adding items moves none, and equal ones stay together."""
-    bounds = np.cumsum(list(SHARES.values()))
+    bounds = np.cumsum(list(shares.values()))
     marks = np.array([int(digest[:15], 16) % 100 for digest in digests], dtype=np.int64)
     part = np.searchsorted(bounds, marks, side="right")
-    return {name: np.flatnonzero(part == number) for number, name in enumerate(SHARES)}
+    return {name: np.flatnonzero(part == number) for number, name in enumerate(shares)}
 
 
 def batched_outputs(assessment: Assessment, dataset: Dataset) -> list[str]:

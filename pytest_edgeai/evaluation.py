@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,8 @@ class Evaluation:
 
     ``population``: what claims are about; ``unseen`` items like these, or exactly this ``dataset``, whose every item is scored then.
     """
+
+    families: Final[tuple[str, ...]] = ("accuracy",)
 
     def __init__(
         self,
@@ -90,6 +92,10 @@ class Evaluation:
         return scores.accuracy_ratio(
             my_scores, others_scores, claim.operator, claim.limit, rules, chance=chance, groups=groups
         )
+
+    def figures(self, variant: str, part: str) -> dict[str, Figure]:
+        """Every family's estimate over a part of the dataset. Raises EdgeError."""
+        return {"accuracy": self.figure(variant, part)}
 
     def figure(self, variant: str, part: str) -> Figure:
         """The mean score over a part of the dataset, or the score of the part. Raises EdgeError."""

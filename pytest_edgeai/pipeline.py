@@ -10,13 +10,14 @@ Everything is lazy: a stage runs when a test asks for what it makes, and only on
 models, :class:`Study` takes one model through the stages from top to bottom.
 """
 
+import contextlib
 import dataclasses
 import functools
 import importlib.metadata
 import math
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,8 +26,11 @@ import msgspec
 
 from pytest_edgeai import assess as assessing
 from pytest_edgeai import build as building
+from pytest_edgeai import corpus as corpora
 from pytest_edgeai import device as devices
 from pytest_edgeai import folders, guidance, registry, scoring, screening, strategy
+from pytest_edgeai.assess import files as model_files
+from pytest_edgeai.corpus import Corpus, TextFiles
 from pytest_edgeai.dataset import (
     CALIBRATION,
     EVALUATION,
@@ -51,6 +55,7 @@ from pytest_edgeai.measure.hostlock import HostLock
 from pytest_edgeai.measure.process import run_task
 from pytest_edgeai.precedents import Precedent, Precedents
 from pytest_edgeai.progress import Progress
+from pytest_edgeai.reading import Reading
 from pytest_edgeai.records import (
     SCHEMA,
     Assessment,
@@ -58,6 +63,7 @@ from pytest_edgeai.records import (
     Device,
     EngineDevice,
     Figure,
+    LanguageFacts,
     Model,
     ModelKind,
     ModelResult,
@@ -76,15 +82,11 @@ from pytest_edgeai.sampling import Sampling, load_of
 from pytest_edgeai.settings import Settings
 from pytest_edgeai.targets import limits
 
-KINDS: dict[str, ModelKind] = {".onnx": "onnx"}
-"""File suffix -> kind of model."""
 DEVICES_TIMEOUT = 120.0
 """Seconds to import an engine and to list its devices."""
 SCORE_TIMEOUT = 3600.0
 """Seconds to run every evaluation item through one variant."""
 _EARLIER = "an earlier run proved it for the same variants on this machine (--edge-continue)"
-_ANYWHERE = ("size", "accuracy", "offline")
-"""Quantities that any device can show; the others only one of the target."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -99,11 +101,16 @@ class Declaration:
 
     @property
     def kind(self) -> ModelKind:
-        """By the file's name alone. Raises UsageError."""
-        if self.path.suffix not in KINDS:
-            known = ", ".join(KINDS)
-            raise UsageError(f"The model {self.path} is of no kind that is known by its name's ending ({known}).")
-        return KINDS[self.path.suffix]
+        """By the file's name, or because it is a folder. Raises UsageError."""
+        kind = model_files.kind_of(self.path)
+        if kind is None:
+            raise UsageError(f"The model {self.path} is of no kind that is known: it is no {model_files.FORMS}.")
+        return kind
+
+    @property
+    def is_language(self) -> bool:
+        """Whether it is a language model. Raises UsageError."""
+        return self.kind in strategy.LANGUAGE_KINDS
 
 
 class Run:
@@ -205,11 +212,6 @@ class Run:
         makers = [prefix.partition(":")[2] or prefix for prefix in accelerators]
         return recipe.device != "CPU" and any(maker in text for maker in makers for text in listed)
 
-    @functools.cached_property
-    def units(self) -> dict[str, str]:
-        """Quantity -> unit, of every quantity that a gate can be about."""
-        return quantities.units(self.registry.metrics.values())
-
     def catalogue(self, kind: ModelKind) -> list[Recipe]:
         """Recipes that could be asked for, by name alone: nothing is read or detected."""
         return strategy.catalogue(self.registry.frameworks.values(), self.target, kind, self.settings.recipe)
@@ -285,21 +287,36 @@ class Study:
         return found
 
     @functools.cached_property
-    def dataset(self) -> Dataset | None:
-        """The items. Raises DatasetError."""
+    def dataset(self) -> Dataset | Corpus | None:
+        """The items, or the texts of a language model. Raises DatasetError."""
         path = self.declaration.dataset
-        return read_dataset(path, self.assessment, self._given_sizes) if path else None
+        if path is None:
+            return None
+        return corpora.read(path) if self._language else read_dataset(path, self.assessment, self._given_sizes)
 
     @functools.cached_property
     def _given_sizes(self) -> dict[str, int]:
-        """Dynamic axis -> size, as the user said. Raises UsageError."""
-        return given_sizes(self.run.settings.shape, self.assessment)
+        """Dynamic axis -> size, as the user said; of a language model, the tokens of a timed call. Raises UsageError."""
+        told, facts = self.run.settings.shape, self._language
+        return corpora.given_sizes(told, facts) if facts else given_sizes(told, self.assessment)
+
+    @functools.cached_property
+    def _language(self) -> LanguageFacts | None:
+        """Of a language model. Raises ModelError."""
+        if not self.declaration.is_language:
+            return None
+        facts = self.assessment.language
+        if facts is None:
+            raise ModelError(
+                f"{self.declaration.path} is no language model, which is what is read from a folder or a GGUF file."
+            )
+        return facts
 
     @functools.cached_property
     def _rule(self) -> scoring.Rule | None:
-        """How items are scored; ``None`` without data. Raises UsageError."""
+        """How items are scored; ``None`` without data, and for texts. Raises UsageError."""
         data, outputs = self.dataset, self.assessment.outputs
-        if data is None:
+        if not isinstance(data, Dataset):
             return None
         score, batched = self.declaration.score, self._batched_outputs
         return scoring.rule(score, outputs, data.labels, batched=batched, sizes=data.sizes)
@@ -311,20 +328,21 @@ class Study:
         """Recipes with their reasons and refusals with their sentences."""
         frameworks, kind = self.run.registry.frameworks, self.model.kind
         recipes = strategy.catalogue(frameworks.values(), self.run.target, kind, self.run.settings.recipe)
+        installed = [framework for framework in frameworks.values() if framework.name in self.run.installed]
         plan = strategy.plan(
             recipes,
-            strategy.baseline_of(
-                [f for f in frameworks.values() if f.name in self.run.installed], self.run.target, kind
-            ),
+            strategy.baseline_of(installed, self.run.target, kind),
             frameworks,
             self.run.installed,
             self.assessment,
             self.run.target,
             self.run.device,
             self.model.name,
-            len(self.dataset.indexes(CALIBRATION)) if self.dataset is not None else 0,
+            len(self.dataset.indexes(CALIBRATION)) if isinstance(self.dataset, Dataset) else 0,
             self.run.settings.prefer_route,
             self.run.required,
+            kind,
+            strategy.baselines_of(installed, kind),
         )
         self._note("study", self._header(plan))
         return plan
@@ -333,10 +351,10 @@ class Study:
         """Why there is no variant of this name, as far as is known before it is built; ``None`` where there may be one."""
         return next((refusal.reason for refusal in self.plan.refusals if refusal.recipe == recipe), None)
 
-    @property
+    @functools.cached_property
     def units(self) -> dict[str, str]:
         """Quantity -> unit, of every quantity that a gate can be about."""
-        return self.run.units
+        return quantities.units(self.run.registry.metrics.values(), language=self.declaration.is_language)
 
     # 3. Making it: variants -------------------------------------------------------------------------------------------------
 
@@ -366,14 +384,15 @@ class Study:
 
     def _build(self, recipe: Recipe) -> tuple[Variant, bool]:
         data = self.dataset if recipe.calibrated else None
+        calibration = self._items.part(CALIBRATION) if isinstance(self._items, ItemFiles) and data is not None else None
         ingredients = building.Ingredients(
             recipe=recipe,
             model=self.model,
             versions=registry.versions(self.run.registry.framework(recipe.framework)) or {},
             modules=self.run.registry.modules,
             sample=self._items.timed(),
-            calibration=self._items.part(CALIBRATION) if data is not None else None,
-            calibration_digest=data.digest(data.indexes(CALIBRATION)) if data is not None else "",
+            calibration=calibration,
+            calibration_digest=data.digest(data.indexes(CALIBRATION)) if isinstance(data, Dataset) else "",
         )
         try:
             return building.build(ingredients, self.run.cache, run_task, self.run.lock.building, self.run.working)
@@ -402,35 +421,57 @@ class Study:
             units=self.units,
             setup=self._setup,
             variant=self.variant,
+            language=self._language is not None,
             seed=self._next_seed,
             note=self._note,
             note_figure=self._note_figure,
         )
 
     @functools.cached_property
-    def _evaluation(self) -> Evaluation:
-        data, rule = self._data(), self._rule
+    def _evaluation(self) -> Evaluation | Reading:
+        """Raises UnsupportedError where there is nothing to score."""
+        data, rule, population = self.dataset, self._rule, self.declaration.population
+        reference = self.plan.baseline.name
+        if isinstance(data, Corpus):
+            assert isinstance(self._items, TextFiles)
+            return Reading(data, self._items, reference, self._read, population)
+        if data is None:
+            what = "how well texts are predicted needs texts" if self._language else "accuracy needs items to score"
+            raise UnsupportedError(f"{what}: give a dataset with --edge-dataset.")
         assert rule is not None
-        return Evaluation(data, self._items, rule, self.plan.baseline.name, self._answer, self.declaration.population)
+        assert isinstance(self._items, ItemFiles)
+        return Evaluation(data, self._items, rule, reference, self._answer, population)
 
     def _answer(self, name: str, items: Path, outputs: Path) -> list[int]:
+        with self._scoring(name) as bench:
+            return bench.score(items, outputs, self._batched_outputs, timeout=SCORE_TIMEOUT)
+
+    def _read(self, name: str, files: Mapping[str, Any]) -> dict[str, Any]:
+        with self._scoring(name) as bench:
+            return bench.read(files, timeout=SCORE_TIMEOUT)
+
+    @contextlib.contextmanager
+    def _scoring(self, name: str) -> Iterator[Bench]:
+        variant = self.variant(name)
         with (
             self.run.lock.building(),
             self.run.working(f"scoring {name}"),
-            Bench(self.variant(name), self._setup) as bench,
+            Bench(variant, self._setup) as bench,
         ):
-            return bench.score(items, outputs, self._batched_outputs, timeout=SCORE_TIMEOUT)
+            yield bench
 
     @functools.cached_property
     def _batched_outputs(self) -> list[str]:
         """Outputs whose first axis is the batch."""
-        return batched_outputs(self.assessment, self._data())
+        assert isinstance(self.dataset, Dataset)
+        return batched_outputs(self.assessment, self.dataset)
 
-    def _accuracy(self, name: str, part: str) -> Figure:
-        """Of a part of the dataset. Raises EdgeError."""
-        found = self._evaluation.figure(name, part)
+    def _quality(self, name: str, part: str) -> dict[str, Figure]:
+        """Quantity -> estimate, of a part of the dataset. Raises EdgeError."""
+        found = self._evaluation.figures(name, part)
         # The report compares all variants on the same items.
-        self._note_figure(name, "accuracy", self._evaluation.figure(name, self._evaluation.scored_part))
+        for quantity, figure in self._evaluation.figures(name, self._evaluation.scored_part).items():
+            self._note_figure(name, quantity, figure)
         return found
 
     # 5. Choosing: screening -------------------------------------------------------------------------------------------------
@@ -440,8 +481,8 @@ class Study:
         """The recommended variant: screened once in a run, on selection items and samples of its own."""
         if not self.plan.offers:
             raise UnsupportedError(strategy.nothing(self.plan))
-        baseline, recipes = self.plan.baseline.name, [offer.recipe for offer in self.plan.offers]
-        for name in [baseline, *(recipe.name for recipe in recipes)]:
+        unoptimized, recipes = self._unoptimized(), [offer.recipe for offer in self.plan.offers]
+        for name in [*unoptimized, *(recipe.name for recipe in recipes)]:
             _told(self.variant, name)  # building needs the lock in its other mode
         kept = self._folder.parent / f"{self._key}-screening.json"
         with self.run.lock.measuring():
@@ -449,13 +490,18 @@ class Study:
                 screened = msgspec.json.decode(kept.read_bytes(), type=dict[str, dict[str, Figure]])
             else:
                 self._demand_one_of(recipes)
-                screened = self._screen([baseline, *(recipe.name for recipe in recipes)])
+                screened = self._screen([*unoptimized, *(recipe.name for recipe in recipes)])
                 _publish(kept, msgspec.json.encode(screened))
-        of_baseline = screened.pop(baseline)
+        baselines = {name: screened.pop(name) for name in unoptimized if name in screened}
         if not screened:
             self._demand_one_of(recipes)
             raise ModelError(f"No variant of {self.model.name} could be screened by another process of this run.")
-        choice = strategy.choose(screened, recipes, of_baseline, self.run.target, self.plan.preferences)
+        reference = baselines[unoptimized[0]]
+        scored = {
+            quantity: reference[quantity] for quantity in reference if quantity.partition(".")[0] in claims.SCORED
+        }
+        compared = {name: baselines[self._baseline_of(name)] | scored for name in screened}
+        choice = strategy.choose(screened, recipes, compared, self.run.target, self.plan.preferences)
         self._note("choice", choice)
         return choice
 
@@ -469,48 +515,61 @@ class Study:
         raise (UnsupportedError if refused else ModelError)(" ".join([told, *map(str, failures)]))
 
     def _screen(self, names: Sequence[str]) -> dict[str, dict[str, Figure]]:
-        """Variant -> its estimates; without those that fail. The first one is the baseline, which must not."""
+        """Variant -> its estimates; without those that fail, or whose baseline does. The first one is the reference, which must not."""
         names = [name for name in names if not isinstance(self._built.get(name), EdgeError) or name == names[0]]
-        screened = {}
+        screened: dict[str, dict[str, Figure]] = {}
         with self.run.working("screening", total=len(names)) as step:
             for name in names:
                 step(name)
                 try:
-                    screened[name] = self._screen_one(name)
+                    screened[name] = self._screen_one(name, screened)
                 except EdgeError as error:
                     if name == names[0]:
                         raise
                     self._fail(self._recipe(name), error)
         return screened
 
-    def _screen_one(self, name: str) -> dict[str, Figure]:
-        variant = self.variant(name)
+    def _screen_one(self, name: str, screened: Mapping[str, Mapping[str, Figure]]) -> dict[str, Figure]:
+        """Estimates of every quantity; ``screened``: of those that were screened before. Raises EdgeError."""
+        variant, baseline = self.variant(name), self._baseline_of(name)
+        self.variant(baseline)  # what can't be compared is no candidate
         found = screening.Screened()
         if self.run.why_not_measured(variant.recipe) is None:
-            found = self._sampling.screen(name, self.plan.baseline.name, self.run.target.limits.speedup)
+            found = self._sampling.screen(name, baseline, self.run.target.limits.speedup)
+            if self._language and baseline != name:
+                of_baseline = screened.get(baseline) or self._figures.get(baseline, {})
+                found.figures |= screening.compare(found.figures, of_baseline)
         found.figures["size"] = figures.exact(variant.bytes, "bytes")
         for quantity, figure in found.figures.items():
             self._note_figure(name, quantity, figure)
         if self.dataset is not None:
             # Only selection items have a say in the choice; gates on it are decided on the others.
-            found.figures["accuracy"] = self._accuracy(name, SELECTION)
+            found.figures |= self._quality(name, SELECTION)
         return found.figures
+
+    def _unoptimized(self) -> list[str]:
+        """The reference of quality, then every other baseline."""
+        return [recipe.name for recipe in self.plan.unoptimized]
+
+    def _baseline_of(self, name: str) -> str:
+        """What the speed and memory of a variant are compared with; a baseline itself has none but itself."""
+        return name if name in self._unoptimized() else self.plan.baseline_of(self._recipe(name)).name
 
     # 6. Judging it: verdicts ------------------------------------------------------------------------------------------------
 
     def subject(self, name: str, decider: Decider, rigor: str, *, is_choice: bool = False) -> Subject:
         """A variant (or the baseline) as a test sees it. ``decider`` passes its questions on to this study."""
-        baseline = Subject(self.plan.baseline.name, self.plan.baseline, decider, rigor)
-        return (
-            baseline
-            if name == baseline.name
-            else Subject(name, self._recipe(name), decider, rigor, baseline, is_choice=is_choice)
-        )
+        known = {one.name: Subject(one.name, one, decider, rigor) for one in self.plan.unoptimized}
+        if name in known:
+            return known[name]
+        baseline, reference = known[self._baseline_of(name)], known[self.plan.baseline.name]
+        return Subject(name, self._recipe(name), decider, rigor, baseline, reference=reference, is_choice=is_choice)
 
     def decide(self, claim: Claim) -> Verdict:
         """The verdict on a claim, decided once in a run."""
         if claim not in self._verdicts:
-            wanted, turned = claims.canonical(claim, self.plan.baseline.name, self._batch(claim.subject, claim.other))
+            baseline = self._baseline_of(claim.subject)
+            wanted, turned = claims.canonical(claim, baseline, self._batch(claim.subject, claim.other))
             if wanted not in self._verdicts:
                 self._verdicts[wanted] = self._decided_once(wanted)
             if claim != wanted:
@@ -535,20 +594,19 @@ class Study:
 
     def _decided(self, claim: Claim) -> Verdict:
         try:
-            variants = [
-                self.variant(name) for name in filter(None, (self.plan.baseline.name, claim.subject, claim.other))
-            ]
+            unoptimized = self.plan.baseline.name if claim.family in claims.SCORED else self._baseline_of(claim.subject)
+            variants = [self.variant(name) for name in filter(None, (unoptimized, claim.subject, claim.other))]
             finding = self._find_out(claim, variants)
         except UnsupportedError as reason:
             finding = Finding(Outcome.UNSUPPORTED, None, notes=[str(reason)])
         except EdgeError as error:
             finding = Finding(Outcome.ERROR, None, notes=str(error).splitlines())
         figure = figures.of_finding(finding, claim.unit)
-        if figure is not None and claim.other is None and claim.family not in ("size", "accuracy"):
+        if figure is not None and claim.other is None and claim.family not in ("size", *claims.SCORED):
             self._note_figure(claim.subject, claim.quantity, figure)
         notes = finding.notes + self._explanation(claim, finding)
         outcome = finding.outcome
-        if outcome is Outcome.FAIL and claim.quantity == "speedup" and self._lacks(claim.subject):
+        if outcome is Outcome.FAIL and claim.is_ratio_of_times and self._lacks(claim.subject):
             outcome = Outcome.UNSUPPORTED
         return Verdict(
             outcome=outcome,
@@ -574,16 +632,16 @@ class Study:
     def _find_out(self, claim: Claim, variants: Sequence[Variant]) -> Finding:
         """Measure as much as the claim needs."""
         rules, recipe = self.run.rules(claim), self._recipe(claim.subject)
-        missing = self.run.why_not_measured(recipe) if claim.family not in _ANYWHERE else None
+        missing = self.run.why_not_measured(recipe) if claim.family not in claims.EXACT | claims.SCORED else None
         if missing:
             raise UnsupportedError(missing)
         if claim.family == "size":
             over = self.variant(claim.other).bytes if claim.other else 1
             return exact(self.variant(claim.subject).bytes / over, claim.operator, claim.limit)
-        if claim.family == "accuracy":
+        if claim.family in claims.SCORED:
             finding = self._evaluation.find(claim, rules)
             for name in filter(self._evaluation.__contains__, filter(None, (claim.subject, claim.other))):
-                self._accuracy(name, EVALUATION)
+                self._quality(name, EVALUATION)
             return finding
         if claim.family == "offline":
             with self.run.lock.building(), self.run.working(f"deciding {claim}"):
@@ -609,7 +667,7 @@ class Study:
         if precedent is not None and precedent.holds(rules):
             return dataclasses.replace(precedent.finding, notes=[*precedent.finding.notes, _EARLIER])
         before = precedent.finding.evidence if precedent is not None else ()
-        finding = self._sampling.find(claim, self.plan.baseline.name, rules, before)
+        finding = self._sampling.find(claim, self._baseline_of(claim.subject), rules, before)
         if finding.evidence:
             try:
                 self.run.precedents.keep(key, Precedent(finding, rules.share))
@@ -620,7 +678,7 @@ class Study:
     def _demand_comparable(self, claim: Claim) -> None:
         """Raises UnsupportedError where the numbers would be of two things, or of none."""
         mine = self._recipe(claim.subject)
-        against = self.plan.baseline.name if claim.family == "speedup" else claim.other
+        against = self._baseline_of(claim.subject) if claim.is_ratio_of_times else claim.other
         other = self._recipe(against) if against else mine
         if claim.family == "memory" and {mine.device, other.device} != {"CPU"}:
             raise UnsupportedError("what a model takes of another device's memory is not read, only the host's.")
@@ -645,17 +703,20 @@ class Study:
             variant = self.variant(subject)
             if quantity == "size":
                 self._note_figure(subject, quantity, figures.exact(variant.bytes, "bytes"))
-            elif quantity == "accuracy":
-                self._accuracy(subject, EVALUATION)
+            elif quantity in claims.SCORED:
+                self._quality(subject, EVALUATION)
             elif why := self.run.why_not_measured(variant.recipe):
                 raise UnsupportedError(f"{subject} {quantity}: {why}")
             elif quantity.partition(".")[0] in self.run.registry.metrics_per("block"):
                 with self.run.lock.measuring():
                     self._sampling.estimate(subject, quantity)
             else:
-                self.variant(self.plan.baseline.name)
+                baseline = self._baseline_of(subject)
+                self.variant(baseline)
                 with self.run.lock.measuring():
-                    self._screen_one(subject)
+                    if self._language and baseline != subject and not self._figures.get(baseline):
+                        self._screen_one(baseline, {})
+                    self._screen_one(subject, {})
         found = self._figures[subject].get(quantity)
         if found is None:
             raise UnsupportedError(
@@ -670,7 +731,7 @@ class Study:
         return bool(recipe.needs) and known and not set(recipe.needs) & set(device.features)
 
     def _explanation(self, claim: Claim, finding: Finding) -> list[str]:
-        if claim.quantity != "speedup" or finding.outcome is not Outcome.FAIL or not self._lacks(claim.subject):
+        if not claim.is_ratio_of_times or finding.outcome is not Outcome.FAIL or not self._lacks(claim.subject):
             return []
         recipe, device = self._recipe(claim.subject), self.run.device
         return [
@@ -686,20 +747,19 @@ class Study:
         return Path(tempfile.mkdtemp(prefix=f"{self._key}-", dir=_made(self.run.folder)))
 
     @functools.cached_property
-    def _items(self) -> ItemFiles:
-        return ItemFiles(_made(self._folder / "items"), self.dataset, self.assessment, self._given_sizes)
-
-    def _data(self) -> Dataset:
-        if self.dataset is None:
-            raise UnsupportedError("accuracy needs items to score: give a dataset with --edge-dataset.")
-        return self.dataset
+    def _items(self) -> ItemFiles | TextFiles:
+        folder, data = _made(self._folder / "items"), self.dataset
+        if self._language:
+            texts, modules = data if isinstance(data, Corpus) else None, self.run.registry.modules
+            return TextFiles(folder, texts, self.model, self._language, self._given_sizes, modules, run_task)
+        return ItemFiles(folder, data if isinstance(data, Dataset) else None, self.assessment, self._given_sizes)
 
     def _next_seed(self) -> int:
         self._seed += 1
         return self._seed
 
     def _recipe(self, name: str) -> Recipe:
-        known = {recipe.name: recipe for recipe in [self.plan.baseline, *(offer.recipe for offer in self.plan.offers)]}
+        known = {one.name: one for one in [*self.plan.unoptimized, *(offer.recipe for offer in self.plan.offers)]}
         if name not in known:
             raise UsageError(self.refusal(name) or f"There is no variant named {name}.")
         return known[name]
@@ -721,7 +781,7 @@ class Study:
                 name=recipe.name,
                 framework=recipe.framework,
                 precision=recipe.precision,
-                role="baseline" if recipe == self.plan.baseline else "variant",
+                role="baseline" if recipe.name in self._unoptimized() else "variant",
                 state=state,
                 reason=reason or planned,
                 bytes=built.bytes if built else None,
@@ -731,11 +791,16 @@ class Study:
         )
 
     def _header(self, plan: Plan) -> ModelResult:
-        data = self.dataset
+        data, items = self.dataset, {}
+        if isinstance(data, Corpus):
+            items = {part: len(data.documents[part]) + len(data.gaps[part]) for part in corpora.SHARES}
+        elif data is not None:
+            items = {name: len(indexes) for name, indexes in data.parts.items()}
         return ModelResult(
             model=self.model,
-            score=self._rule.title if self._rule is not None else "",
-            items={name: len(indexes) for name, indexes in data.parts.items()} if data is not None else {},
+            score=data.title if isinstance(data, Corpus) else self._rule.title if self._rule is not None else "",
+            reference=plan.baseline.name,
+            items=items,
             assessment=self.assessment,
             preferences=plan.preferences,
             refusals=plan.refusals,

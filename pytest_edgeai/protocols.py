@@ -63,6 +63,15 @@ class Generator(Protocol):
 
 
 @runtime_checkable
+class Encoding(Protocol):
+    """A generator that has a tokenizer of its own."""
+
+    def encode(self, text: str) -> NDArray[np.int32]:
+        """The text's tokens, without any that mark its begin or end."""
+        ...
+
+
+@runtime_checkable
 class Framework(Protocol):
     """An engine that builds and runs variants.
 
@@ -106,6 +115,15 @@ class Framework(Protocol):
 
     def load(self, recipe: Recipe, folder: Path, threads: int) -> Runner | Generator:
         """Open the variant in ``folder`` for ``threads`` inference threads."""
+        ...
+
+
+@runtime_checkable
+class Tokenizing(Protocol):
+    """A framework that turns texts into the tokens of a model that comes in a form of its own (a GGUF file)."""
+
+    def tokenizer(self, model: Path) -> tuple[Callable[[str], NDArray[np.int32]], int]:
+        """What turns a text into its tokens (see :class:`Encoding`), and how many tokens there are. In a worker."""
         ...
 
 

@@ -75,6 +75,12 @@ class Limits(Record, frozen=True, kw_only=True):
     """The least speed-up over the baseline."""
     footprint: float = 0.5
     """The largest share of the baseline's own footprint."""
+    perplexity: float = 1.05
+    """Of a language model, the largest ratio to the reference's perplexity."""
+    kl_divergence: float = 0.1
+    """Of a language model, the largest mean divergence from the reference, in nats a token."""
+    ttft: float | None = None
+    """Of a language model, seconds to the first token at most."""
     package: int | None = None
     """Bytes of the artifact at most."""
     memory_bytes: int | None = None
@@ -354,10 +360,23 @@ class Plan(Record, frozen=True, kw_only=True):
     model: str
     target: str
     baseline: Recipe
+    """The unoptimized model: the reference of quality, and what speed and memory are compared with where :attr:`baselines` has no other."""
+    baselines: dict[str, Recipe] = {}
+    """Framework -> the unoptimized model in that engine, for models whose engines have nothing in common but the source."""
     offers: tuple[Offer, ...]
     refusals: tuple[Refusal, ...]
     preferences: tuple[Preference, ...] = ()
     """Frameworks, those without a recipe here included."""
+
+    def baseline_of(self, recipe: Recipe) -> Recipe:
+        """What this recipe's speed and memory are compared with."""
+        return self.baselines.get(recipe.framework, self.baseline)
+
+    @property
+    def unoptimized(self) -> tuple[Recipe, ...]:
+        """The reference of quality, then the other baselines, each once."""
+        found = {recipe.name: recipe for recipe in (self.baseline, *self.baselines.values())}
+        return tuple(found.values())
 
 
 class Variant(Record, frozen=True, kw_only=True):
@@ -545,6 +564,8 @@ class ModelResult(Record, frozen=True, kw_only=True):
     """Frameworks in order of preference, each with the rules and the facts that gave it its place."""
     refusals: tuple[Refusal, ...]
     variants: tuple[VariantResult, ...]
+    reference: str = ""
+    """The name of the one that quality is compared with; empty: the baseline."""
     choice: Choice | None
     measurements: tuple[Measurement, ...]
 

@@ -19,6 +19,8 @@ BUILT_IN = (
     "pytest_edgeai.targets.builtin",
     "pytest_edgeai.frameworks.onnxruntime",
     "pytest_edgeai.frameworks.openvino",
+    "pytest_edgeai.frameworks.mlx",
+    "pytest_edgeai.frameworks.llamacpp",
     "pytest_edgeai.metrics.latency",
     "pytest_edgeai.metrics.cold_start",
     "pytest_edgeai.metrics.memory",

@@ -66,7 +66,8 @@ class _Findings:
 
     def result(self, header: ModelResult, target: Target) -> ModelResult:
         # The baseline first, then in the target's order of preference.
-        known = sorted(self.variants.values(), key=lambda v: (v.role, strategy.rank(target, v.framework), v.name))
+        kind = header.model.kind
+        known = sorted(self.variants.values(), key=lambda v: (v.role, strategy.rank(target, v.framework, kind), v.name))
         variants = (
             msgspec.structs.replace(v, figures=self.figures.get(v.name, {}), placement=self.placements.get(v.name, {}))
             for v in known

@@ -9,14 +9,15 @@ from typing import Any
 from pytest_edgeai import screening
 from pytest_edgeai.errors import EdgeError, PluginError, UnsupportedError, WorkerError
 from pytest_edgeai.judge import figures, finding, ratios, series
-from pytest_edgeai.judge.claims import MIRRORED, Claim
+from pytest_edgeai.judge.claims import MIRRORED, SPEEDUPS, Claim
 from pytest_edgeai.judge.finding import Finding
-from pytest_edgeai.judge.quantities import PERCENTILES, SETTINGS
+from pytest_edgeai.judge.quantities import PERCENTILES, PHASES, SETTINGS
 from pytest_edgeai.judge.rules import Rules
 from pytest_edgeai.measure.bench import ALONE, Bench, Load, Setup
 from pytest_edgeai.measure.draws import Draws
+from pytest_edgeai.measure.phases import Phase
 from pytest_edgeai.measure.rates import Blocks
-from pytest_edgeai.measure.solo import Calls, Solo
+from pytest_edgeai.measure.solo import Calls, Solo, Source
 from pytest_edgeai.measure.turns import Turns
 from pytest_edgeai.protocols import Metric, Slow, Sparing
 from pytest_edgeai.records import Figure, Outcome, Variant
@@ -36,6 +37,8 @@ class Sampling:
     units: Mapping[str, str]
     setup: Setup
     variant: Callable[[str], Variant]
+    language: bool
+    """Whether it is a language model, whose calls have phases."""
     seed: Callable[[], int]
     note: Callable[[str, Any], None]
     note_figure: Callable[[str, str, Figure], None]
@@ -47,20 +50,26 @@ class Sampling:
 
         ``before``: what earlier runs found out; ratios of time go on from there.
         """
-        metric = self.registry.metrics.get(claim.family)
-        if metric is not None and metric.per == "call" and claim.other and claim.quantity != "latency.p50":
+        metric, last = self.registry.metrics.get(claim.family), claim.quantity.partition("@")[0].rpartition(".")[2]
+        phase = claim.family if self.language and claim.family in PHASES else ""
+        each_call = bool(phase) or (metric is not None and metric.per == "call")
+        if claim.other and each_call and claim.quantity not in SPEEDUPS and last != "speedup":
+            medians = " or ".join(f"{name}.p50" for name in ((claim.family,) if phase else ("latency",)))
             raise UnsupportedError(
-                "two variants are timed in turns, which shows the ratio of their medians: compare latency.p50, or speedup."
+                f"two variants are timed in turns, which shows the ratio of their medians: compare {medians}, or a speed-up."
             )
-        if claim.family == "speedup" and claim.other:
+        if last == "speedup" and claim.other:
             raise UnsupportedError("a speed-up is a ratio already: compare it with a number.")
-        if claim.family == "speedup":
-            return self._in_turns(claim.subject, baseline, claim.operator, claim.limit, rules, before)
-        if claim.family == "throughput":
-            return self._throughput(claim, rules, before)
-        if metric is not None and metric.per == "call":
+        if last == "speedup":
+            load = Load(phase=phase)
+            return self._in_turns(claim.subject, baseline, claim.operator, claim.limit, rules, before, load)
+        if last == "throughput":
+            return self._throughput(claim, rules, before, phase)
+        if each_call:
             return (
-                self._each_call(claim, rules) if claim.other is None else self._ratio_of_medians(claim, rules, before)
+                self._each_call(claim, rules, phase)
+                if claim.other is None
+                else self._ratio_of_medians(claim, rules, before)
             )
         return self._each_process(claim, rules)
 
@@ -70,8 +79,12 @@ class Sampling:
 
     def screen(self, name: str, baseline: str, limit: float) -> screening.Screened:
         """Rough estimates of every quantity of one variant, with what they are made of. Raises EdgeError."""
-        found = screening.screen(
-            self.variant(name), self.variant(baseline), self.setup, self.registry, limit=limit, seed=self.seed()
+        found = (
+            screening.screen_language(self.variant(name), self.setup, self.registry)
+            if self.language
+            else screening.screen(
+                self.variant(name), self.variant(baseline), self.setup, self.registry, limit=limit, seed=self.seed()
+            )
         )
         self.note("placement", {"variant": name, "placement": found.placement})
         for measurement in found.measurements:
@@ -120,16 +133,19 @@ class Sampling:
     def _ratio_of_medians(self, claim: Claim, rules: Rules, before: Sequence[float]) -> Finding:
         assert claim.other is not None
         # variant / other <= limit says that the variant is at least 1 / limit times as fast.
-        found = self._in_turns(claim.subject, claim.other, MIRRORED[claim.operator], 1 / claim.limit, rules, before)
+        operator, limit = MIRRORED[claim.operator], 1 / claim.limit
+        load = Load(phase=SPEEDUPS[claim.quantity].rpartition(".")[0])
+        found = self._in_turns(claim.subject, claim.other, operator, limit, rules, before, load)
         return dataclasses.replace(
             found, estimate=_one_over(found.estimate), low=_one_over(found.high), high=_one_over(found.low)
         )
 
-    def _each_call(self, claim: Claim, rules: Rules) -> Finding:
+    def _each_call(self, claim: Claim, rules: Rules, phase: str) -> Finding:
         prefix, _, part = claim.quantity.rpartition(".")
         metric, _, column = prefix.partition(".")
-        with Solo(self.variant(claim.subject), self.setup, Calls(metric, column), patience=rules.budget) as solo:
-            unit = self.registry.metrics[metric].units[column or metric]
+        source: Source = Phase(phase) if phase else Calls(metric, column)
+        with Solo(self.variant(claim.subject), self.setup, source, patience=rules.budget) as solo:
+            unit = "s" if phase else self.registry.metrics[metric].units[column or metric]
             found = (
                 series.jitter(solo, claim.operator, claim.limit, rules)
                 if part == "jitter"
@@ -138,14 +154,15 @@ class Sampling:
             self.note("measurement", solo.measurement("gate", unit))
         return found
 
-    def _throughput(self, claim: Claim, rules: Rules, before: Sequence[float]) -> Finding:
-        load = load_of(claim.quantity)
+    def _throughput(self, claim: Claim, rules: Rules, before: Sequence[float], phase: str) -> Finding:
+        load = Load(phase=phase) if phase else load_of(claim.quantity)
         if claim.other is not None:
             return self._in_turns(claim.subject, claim.other, claim.operator, claim.limit, rules, before, load)
-        blocks = Blocks(load, claim.quantity)
-        with Solo(self.variant(claim.subject), self.setup, blocks, patience=rules.budget) as solo:
-            found = series.throughput(solo, claim.operator, claim.limit, rules)
-            self.note("measurement", solo.measurement("gate", self.units["throughput"]))
+        source: Source = Phase(phase) if phase else Blocks(load, claim.quantity)
+        unit, samples = self.units[claim.quantity.partition("@")[0]], "calls" if phase else "blocks"
+        with Solo(self.variant(claim.subject), self.setup, source, patience=rules.budget) as solo:
+            found = series.throughput(solo, claim.operator, claim.limit, rules, unit, samples)
+            self.note("measurement", solo.measurement("gate", unit))
         return found
 
     def _each_process(self, claim: Claim, rules: Rules) -> Finding:
@@ -232,7 +249,8 @@ class Sampling:
 def load_of(quantity: str) -> Load:
     """How items are fed for ``throughput@batch=8,requests=2``."""
     setting = dict(part.split("=") for part in quantity.partition("@")[2].split(",") if part)
-    return Load(**{name: int(setting.get(name, 1)) for name in SETTINGS["throughput"]})
+    batch, requests = (int(setting.get(name, 1)) for name in SETTINGS["throughput"])
+    return Load(batch, requests)
 
 
 def _block_seconds(metric: Metric) -> float:

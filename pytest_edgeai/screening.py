@@ -1,6 +1,7 @@
 """Screening: rough estimates of every quantity of one variant, to choose by. Nothing is decided by them."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -8,9 +9,10 @@ from numpy.typing import NDArray
 
 from pytest_edgeai.errors import UnsupportedError
 from pytest_edgeai.judge import figures
-from pytest_edgeai.judge.quantities import PERCENTILES, units
+from pytest_edgeai.judge.quantities import INSTEAD, PERCENTILES, units
 from pytest_edgeai.measure.bench import Bench, Setup, readings
 from pytest_edgeai.measure.noise import Noise
+from pytest_edgeai.measure.quiet import Quiet
 from pytest_edgeai.measure.solo import Calls, Solo
 from pytest_edgeai.measure.turns import Turns
 from pytest_edgeai.records import Figure, Measurement, Variant
@@ -28,6 +30,11 @@ PATIENCE = 5.0
 PHASE = "screening"
 ESTIMATED = ("p50", "p90", "p95")
 """Percentiles that so few calls can estimate."""
+
+
+PROMPT_SECONDS = 1.0
+LEAST_PROMPTS = 6
+"""How long calls of a language model are made at least, and how many."""
 
 
 @dataclass(slots=True)
@@ -78,6 +85,65 @@ def screen(
             rounds.append(turns.round(number % PAIRS))
         found.figures["speedup"] = figures.of_turns(np.array(rounds))
         found.measurements.append(turns.measurement(PHASE))
+    return found
+
+
+def screen_language(variant: Variant, setup: Setup, registry: Registry) -> Screened:
+    """One fresh process, and calls alone. Raises EdgeError. Speed-ups are ratios of what is found so of two variants, see :func:`compare`."""
+    found = Screened()
+    known = units(registry.metrics.values(), language=True)
+    once = [name for name in registry.metrics_per("start", "process") if name not in INSTEAD]
+    quiet, begin, noise = Quiet(setup.threads, PATIENCE), time.perf_counter(), Noise()
+    with Bench(variant, setup, once) as bench:
+        readings_ = readings([bench])
+        found.placement = bench.placement
+        found.measurements.append(_processes(variant.name, readings_, PHASE, time.perf_counter() - begin, noise))
+        columns: dict[str, list[float]] = {}
+        begin, noise = time.perf_counter(), Noise()
+        for call in range(1, CALLS + 1):  # the first ones were made when it was loaded
+            quiet.wait()
+            for column, values in bench.phases(call, 1)[0].items():
+                columns.setdefault(column, []).extend(values)
+            seconds = time.perf_counter() - begin
+            if seconds >= PROMPT_SECONDS and call >= LEAST_PROMPTS:
+                break
+    found.measurements.append(
+        Measurement(
+            subject=variant.name,
+            metric="phases",
+            unit="",
+            plan="solo",
+            phase=PHASE,
+            samples=columns,
+            seconds=seconds,
+            processes=1,
+            noise=noise.since(),
+        )
+    )
+    for quantity, values in readings_.items():
+        found.figures[quantity] = figures.of_range(values, known[quantity], "processes")
+    for phase in ("ttft", "tpot", "end_to_end"):
+        _add_calls(found, phase, "s", np.array(columns[phase]))
+    for phase in ("prefill", "decode"):
+        found.figures[f"{phase}.throughput"] = figures.of_rates(np.array(columns[phase]), "tokens/s", "calls")
+    return found
+
+
+def compare(screened: Mapping[str, Figure], baseline: Mapping[str, Figure]) -> dict[str, Figure]:
+    """Quantity -> speed-up, from estimates of a language model and its baseline, each measured alone."""
+    found = {}
+    for speedup, quantity in (("decode", "tpot.p50"), ("ttft", "ttft.p50"), ("end_to_end", "end_to_end.p50")):
+        if quantity in screened and quantity in baseline:
+            mine, others = screened[quantity], baseline[quantity]
+            found[f"{speedup}.speedup"] = Figure(
+                estimate=others.estimate / mine.estimate,
+                low=others.low / mine.high,
+                high=others.high / mine.low,
+                unit="x",
+                confidence=min(mine.confidence, others.confidence),
+                n=min(mine.n, others.n),
+                method="medians of calls alone",
+            )
     return found
 
 

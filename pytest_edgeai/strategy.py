@@ -5,6 +5,7 @@ import fnmatch
 import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
 
 import msgspec
 
@@ -34,6 +35,10 @@ SECONDS_TO_SCREEN = 6
 """For one variant of the sample model on two cores; what ``--edge-plan`` estimates with."""
 
 
+LANGUAGE_KINDS: Final[tuple[ModelKind, ...]] = ("huggingface", "gguf")
+"""Kinds of model that are language models."""
+EXTRAS: Final[Mapping[ModelKind, str]] = {"onnx": "onnxruntime", "huggingface": "openvino", "gguf": "llamacpp"}
+"""Kind of model -> what to install for its baseline."""
 WHOLE_NUMBERS = ("threads", "batch")
 HINTS = ("latency", "throughput")
 KEYS = ("batch", "device", "hint", "precision", "threads")
@@ -62,7 +67,7 @@ def catalogue(
         tuning = _tuning(part, tuned) if at else {}
         chosen = [*chosen, *(msgspec.structs.replace(recipe, tuning=tuning) if at else recipe for recipe in matching)]
     distinct = [recipe for place, recipe in enumerate(chosen) if recipe not in chosen[:place]]
-    return sorted(distinct, key=lambda recipe: (rank(target, recipe.framework), recipe.name))
+    return sorted(distinct, key=lambda recipe: (rank(target, recipe.framework, kind), recipe.name))
 
 
 def _tuning(part: str, text: str) -> dict[str, str | int]:
@@ -94,13 +99,30 @@ def _meant(glob: str, names: Iterable[str]) -> str:
     return f"{guess} Known: {', '.join(known) or 'none'}."
 
 
-def rank(target: Target, framework: str) -> int:
+def rank(target: Target, framework: str, kind: ModelKind) -> int:
     """The framework's place in the target's order of preference; those that the order doesn't name come last."""
-    return target.frameworks.index(framework) if framework in target.frameworks else len(target.frameworks)
+    order = target.language_frameworks if kind in LANGUAGE_KINDS else ()
+    order = (*order, *(name for name in target.frameworks if name not in order))
+    return order.index(framework) if framework in order else len(order)
+
+
+def baselines_of(frameworks: Iterable[Framework], kind: ModelKind) -> dict[str, Recipe]:
+    """Framework -> the recipe of the unoptimized model in it, of the engines whose variants are compared with their own: those of language models.
+
+    Engines of tensor models run one and the same model, so one baseline serves all.
+    """
+    if kind not in LANGUAGE_KINDS:
+        return {}
+    found = {one.name: registry.ask_for_recipes(one, "baseline", kind) for one in frameworks}
+    return {name: recipes[0] for name, recipes in found.items() if recipes}
 
 
 def baseline_of(frameworks: Iterable[Framework], target: Target, kind: ModelKind) -> Recipe:
-    """The recipe of the unoptimized model at source precision. ONNX Runtime is the engine that every ONNX model is made for."""
+    """The recipe of the unoptimized model at source precision.
+
+    ONNX Runtime is the engine that every ONNX model is made for. Of a language model it is the one that computes most exactly, for it is also
+    what the others are compared with.
+    """
     found = {
         framework.name: recipe
         for framework in frameworks
@@ -109,9 +131,11 @@ def baseline_of(frameworks: Iterable[Framework], target: Target, kind: ModelKind
     if not found:
         raise UsageError(
             f"No framework that is installed runs an unoptimized {kind} model, so there is no baseline to compare with: "
-            "pip install 'pytest-edgeai[onnxruntime]', or see `edgeai doctor`."
+            f"pip install 'pytest-edgeai[{EXTRAS[kind]}]', or see `edgeai doctor`."
         )
-    return found.get("onnxruntime") or found[min(found, key=lambda name: (rank(target, name), name))]
+    if kind in LANGUAGE_KINDS:
+        return min(found.values(), key=lambda one: (one.precision != "fp32", one.framework != "openvino", one.name))
+    return found.get("onnxruntime") or found[min(found, key=lambda name: (rank(target, name, kind), name))]
 
 
 def plan(
@@ -127,6 +151,7 @@ def plan(
     route: str = "target",
     required: Sequence[str] = (),
     kind: ModelKind = "onnx",
+    baselines: Mapping[str, Recipe] | None = None,
 ) -> Plan:
     """What will be built and why, and what is refused and why, in order of preference between frameworks.
 
@@ -158,10 +183,12 @@ def plan(
             offers.append(Offer(recipe=recipe, reason=reason, citations=citations))
         else:
             refused.append(Refusal(recipe=recipe.name, reason=refusal))
+    offered = {offer.recipe.framework for offer in offers}
     return Plan(
         model=model,
         target=target.name,
         baseline=baseline,
+        baselines={name: recipe for name, recipe in (baselines or {}).items() if name in offered},
         offers=tuple(offers),
         refusals=tuple(refused),
         preferences=preferences,
@@ -210,14 +237,24 @@ def lines(plan: Plan, target: Target, here: str, why_not_measured: str | None) -
         for citations, named in itertools.groupby(fit, key=lambda preference: preference.citations)
     ]
     text += [f"  pass over {preference.unfit}" for preference in plan.preferences if preference.unfit]
-    text.append(f"  baseline  {plan.baseline.name}: the unoptimized model")
+    if plan.baselines:
+        text.append(f"  reference {plan.baseline.name}: the unoptimized model, which quality is compared with")
+        own = ", ".join(recipe.name for recipe in plan.baselines.values())
+        text.append(
+            f"  baselines {own}: the unoptimized model in each engine, which its variants' speed and memory are compared with"
+        )
+    else:
+        text.append(f"  baseline  {plan.baseline.name}: the unoptimized model")
     text += [f"  build     {offer.recipe.name}: {offer.reason}" for offer in plan.offers]
     text += (
         [] if plan.offers else ["  build     nothing: every recipe is refused, so gates on variants are UNSUPPORTED"]
     )
     text += [f"  refuse    {', '.join(recipes)}: {reason}" for reason, recipes in refusals(plan)]
     if plan.offers:
-        build, screen = SECONDS_TO_BUILD * len(plan.offers), SECONDS_TO_SCREEN * (len(plan.offers) + 1)
+        build, screen = (
+            SECONDS_TO_BUILD * len(plan.offers),
+            SECONDS_TO_SCREEN * (len(plan.offers) + len(plan.unoptimized)),
+        )
         text.append(
             f"  time      for a model of some 10 MB about {build} s to build what is not in the cache, and {screen} s to screen it"
         )
@@ -229,23 +266,25 @@ def _cited(citations: Iterable[Citation]) -> str:
 
 
 SAME_SPEED = 1.05
-"""Speed-ups within this factor are equal in practice: the target's order of preference decides between them."""
+"""Speeds within this factor are equal in practice: the target's order of preference decides between them."""
+DECODE = "decode.throughput"
+"""What language models are ranked by: engines have baselines of their own, so their speed-ups don't compare."""
 
 
 def choose(
     screened: Mapping[str, Mapping[str, Figure]],
     recipes: Sequence[Recipe],
-    baseline: Mapping[str, Figure],
+    baselines: Mapping[str, Mapping[str, Figure]],
     target: Target,
     preferences: Sequence[Preference] = (),
 ) -> Choice:
     """The fastest variant whose screening estimates meet the target's limits; else the nearest to them, with what it breaks.
 
     ``screened``: recipe name -> quantity -> figure, at least one; ``recipes`` in order of preference, and ``preferences`` what made
-    that order. A limit on a quantity that was
-    not measured (no data, or a device that is not of the target) can't be broken; the gates say so when they are asked.
+    that order; ``baselines``: recipe name -> what it is compared with, memory of its baseline and quality of the reference. A limit on a quantity
+    that was not measured (no data, or a device that is not of the target) can't be broken; the gates say so when they are asked.
     """
-    shortfalls = {name: _shortfalls(figures, baseline, target.limits) for name, figures in screened.items()}
+    shortfalls = {name: _shortfalls(figures, baselines[name], target.limits) for name, figures in screened.items()}
     meeting = [name for name in screened if not shortfalls[name]]
     order = {recipe.name: place for place, recipe in enumerate(recipes)}
     if not meeting:
@@ -257,7 +296,8 @@ def choose(
             reason=f"no variant meets all limits of {target.name} in screening; this one comes nearest",
             breaks=breaks,
         )
-    speeds = {name: screened[name]["speedup"].estimate for name in meeting if "speedup" in screened[name]}
+    ranked_by = DECODE if any(DECODE in screened[name] for name in meeting) else "speedup"
+    speeds = {name: screened[name][ranked_by] for name in meeting if ranked_by in screened[name]}
     if not speeds:
         smallest = min(meeting, key=lambda name: (screened[name]["size"].estimate, order[name]))
         return Choice(
@@ -265,10 +305,10 @@ def choose(
             meets_limits=True,
             reason="the smallest that meets the limits; speed can't be measured on this device",
         )
-    best = max(speeds.values())
-    equals = [name for name in speeds if speeds[name] * SAME_SPEED >= best]
+    best = max(speed.estimate for speed in speeds.values())
+    equals = [name for name in speeds if speeds[name].estimate * SAME_SPEED >= best]
     chosen = min(equals, key=lambda name: order[name])
-    seen = f"({show(speeds[chosen], 'x')} in screening)"
+    seen = f"({show(speeds[chosen].estimate, speeds[chosen].unit)} in screening)"
     reason = (
         f"the fastest {seen} of {len(meeting)} variants that meet the limits of {target.name}"
         if len(meeting) > 1
@@ -316,8 +356,12 @@ def _shortfalls(
             "proportion",
         ),
         (value("speedup"), limits.speedup, "is {} as fast as the baseline, the limit is {}", "x"),
+        (value("decode.speedup"), limits.speedup, "decodes {} as fast as the baseline, the limit is {}", "x"),
     )
     at_most = (
+        (ratio("perplexity"), limits.perplexity, "has {} of the reference's perplexity, the limit is {}", "x"),
+        (value("kl_divergence"), limits.kl_divergence, "diverges by {} from the reference, the limit is {}", "nats"),
+        (value("ttft.p50"), limits.ttft, "takes {} to its first token, the limit is {}", "s"),
         (
             ratio("memory.footprint"),
             limits.footprint,

@@ -468,7 +468,7 @@ ORDER = [recipe("zeta-int8"), recipe("alpha-int8"), recipe("mid-int8")]
 
 
 def chosen(variants: dict[str, dict[str, Figure]], **limits: object):
-    return strategy.choose(variants, ORDER, BASELINE, target("zeta", "alpha", "mid", **limits))
+    return strategy.choose(variants, ORDER, dict.fromkeys(variants, BASELINE), target("zeta", "alpha", "mid", **limits))
 
 
 def test_the_fastest_that_meets_the_limits_is_chosen():
@@ -498,7 +498,7 @@ def test_a_tie_is_told_with_the_rule_that_broke_it():
     preferences = guidance.order(facts, drone, "this device is of it", ())
     variants = {name: screened(**GOOD) for name in ("zeta-int8", "alpha-int8")}
 
-    choice = strategy.choose(variants, ORDER, BASELINE, drone, preferences)
+    choice = strategy.choose(variants, ORDER, dict.fromkeys(variants, BASELINE), drone, preferences)
 
     assert choice.reason.endswith(
         ", before alpha-int8 by the rule 'target: drone's own order -> zeta, then alpha, then mid', because "
@@ -509,7 +509,9 @@ def test_a_tie_is_told_with_the_rule_that_broke_it():
 def test_a_tie_between_recipes_of_one_framework_is_broken_by_name():
     variants = {name: screened(**GOOD) for name in ("zeta-int8", "zeta-int4")}
 
-    choice = strategy.choose(variants, [recipe("zeta-int4"), recipe("zeta-int8")], BASELINE, target("zeta"))
+    choice = strategy.choose(
+        variants, [recipe("zeta-int4"), recipe("zeta-int8")], dict.fromkeys(variants, BASELINE), target("zeta")
+    )
 
     assert choice.reason.endswith(", before zeta-int8 by name")
 
@@ -589,7 +591,9 @@ def test_a_limit_on_what_was_not_measured_is_not_broken():
 def test_a_baseline_without_anything_right_breaks_no_limit():
     variants = {"zeta-int8": screened(**GOOD | {"accuracy": 0.0})}
 
-    choice = strategy.choose(variants, ORDER, BASELINE | screened(accuracy=0.0), target("zeta"))
+    choice = strategy.choose(
+        variants, ORDER, dict.fromkeys(variants, BASELINE | screened(accuracy=0.0)), target("zeta")
+    )
 
     assert choice.meets_limits
 

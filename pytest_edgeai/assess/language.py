@@ -24,7 +24,8 @@ def read_folder(folder: Path) -> Assessment:
     checkpoint = Checkpoint(folder)
     config = checkpoint.config
     # Models that see or hear have a language model inside.
-    sizes = config.get("text_config") if isinstance(config.get("text_config"), dict) else config
+    inner = config.get("text_config")
+    sizes = inner if isinstance(inner, dict) else config
 
     def size(*names: str, default: int | None = None) -> int:
         value = next((sizes[name] for name in names if sizes.get(name) is not None), default)

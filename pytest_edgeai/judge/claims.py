@@ -10,6 +10,19 @@ from pytest_edgeai.units import show
 
 MIRRORED = {">=": "<=", "<=": ">=", ">": "<", "<": ">"}
 """The same claim seen from the other side."""
+SPEEDUPS = {
+    "throughput": "speedup",
+    "latency.p50": "speedup",
+    "ttft.p50": "ttft.speedup",
+    "prefill.throughput": "ttft.speedup",
+    "tpot.p50": "decode.speedup",
+    "decode.throughput": "decode.speedup",
+    "end_to_end.p50": "end_to_end.speedup",
+}
+"""Quantity -> the speed-up that a ratio of two of it is. Tokens of a prompt a second are one over the time to first token."""
+EXACT = frozenset({"size", "offline"})
+SCORED = frozenset({"accuracy", "agreement", "perplexity", "bits_per_byte", "kl_divergence"})
+"""Families of quantities that are known exactly, and that items or texts are scored for."""
 _OPPOSITE = {">=": "<=", ">": "<=", "<=": ">=", "<": ">="}
 
 
@@ -43,6 +56,11 @@ class Claim:
         """What the quantity is a part or a setting of: ``latency`` of ``latency.p95``, ``throughput`` of ``throughput@batch=8``."""
         return self.quantity.partition("@")[0].partition(".")[0]
 
+    @property
+    def is_ratio_of_times(self) -> bool:
+        """Whether it is a speed-up."""
+        return self.quantity.endswith("speedup")
+
     def __str__(self) -> str:
         if self.quantity == "offline":
             return f"{self.subject} runs without a network"
@@ -60,25 +78,36 @@ def canonical(claim: Claim, baseline: str, batch: int | None = 1) -> tuple[Claim
     ``>`` are turned, into the opposites of ``>=`` and ``<=``. What is known exactly is left alone, and so is accuracy: its scores are the
     same however often they are asked for.
     """
-    if claim.family != "accuracy":
+    if claim.family not in SCORED:
         claim = dataclasses.replace(claim, fresh=False)  # only items can be used up
-    if claim.family in ("size", "offline", "accuracy"):
+    if claim.family in EXACT | SCORED:
         return claim, False
-    if claim.other is not None and (claim.quantity == "throughput" or (claim.quantity == "latency.p50" and batch)):
+    if claim.quantity == "prefill.speedup":
+        claim = dataclasses.replace(claim, quantity="ttft.speedup")
+    if claim.other is not None and claim.quantity in SPEEDUPS and (claim.quantity != "latency.p50" or batch):
         if claim.other == baseline:
-            speed = claim if claim.quantity == "throughput" else _mirrored(claim)
-            return canonical(dataclasses.replace(speed, quantity="speedup", other=None, unit="x"), baseline)
+            speed = claim if claim.quantity.endswith("throughput") else _mirrored(claim)
+            quantity = SPEEDUPS[claim.quantity]
+            return canonical(dataclasses.replace(speed, quantity=quantity, other=None, unit="x"), baseline)
         if claim.subject == baseline or claim.other < claim.subject:  # of two variants the first one is the subject
             return canonical(
                 dataclasses.replace(_mirrored(claim), subject=claim.other, other=claim.subject), baseline, batch
             )
-    wanted = {"speedup": ">=", "throughput": ">=", "latency": "<="}.get(claim.family)
+    wanted = _wanted(claim.quantity)
     if wanted is not None:
         turned = claim.operator[0] != wanted[0]
         return dataclasses.replace(claim, operator=wanted, turned=turned), turned
     if claim.operator in ("<", ">"):
         return dataclasses.replace(claim, operator=_OPPOSITE[claim.operator], turned=True), True
     return claim, False
+
+
+def _wanted(quantity: str) -> str | None:
+    """The side on which more speed is; ``None`` for what is one number a process."""
+    name = quantity.partition("@")[0]
+    if name.endswith(("speedup", "throughput")):
+        return ">="
+    return "<=" if name.partition(".")[0] in ("latency", "ttft", "tpot", "end_to_end") else None
 
 
 def as_claimed(verdict: Verdict, claim: Claim, turned: bool) -> Verdict:
@@ -93,7 +122,8 @@ def as_claimed(verdict: Verdict, claim: Claim, turned: bool) -> Verdict:
         "quantity": claim.quantity,
         "operator": claim.operator,
     }
-    swapped, of_speed = verdict.subject != claim.subject, verdict.quantity == "speedup" and claim.family == "latency"
+    swapped = verdict.subject != claim.subject
+    of_speed = verdict.quantity.endswith("speedup") and claim.quantity.endswith(".p50")
     if swapped != of_speed:  # the ratio that was decided is the inverse of the one that was claimed
         ends = {"estimate": verdict.estimate, "low": verdict.high, "high": verdict.low}
         words |= {name: 1 / end if end else None for name, end in ends.items()}

@@ -1,7 +1,7 @@
 """Figures: samples summed up with their uncertainty, for reports and ``.estimate``. Nothing is decided by them."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,12 +35,12 @@ def of_percentile(calls: NDArray[np.float64], p: float, unit: str) -> Figure:
     )
 
 
-def of_rates(rates: NDArray[np.float64]) -> Figure:
+def of_rates(rates: NDArray[np.float64], unit: str = "items/s", samples: str = "blocks") -> Figure:
     """The median block's items a second, with order-statistic bounds."""
     one_sided = (1 + CONFIDENCE) / 2
     low, high = order.lower_bound(rates, 0.5, one_sided), order.upper_bound(rates, 0.5, one_sided)
-    method = "order statistics of blocks"
-    return _figure(float(np.median(rates)), low, high, "items/s", CONFIDENCE, len(rates), method)
+    method = f"order statistics of {samples}"
+    return _figure(float(np.median(rates)), low, high, unit, CONFIDENCE, len(rates), method)
 
 
 def of_jitter(calls: NDArray[np.float64]) -> Figure:
@@ -72,6 +72,22 @@ def of_scores(scores: NDArray[np.float64], groups: NDArray[np.int64] | None = No
     return _figure(
         estimate, estimate - half, estimate + half, "proportion", CONFIDENCE, len(scores), "normal approximation"
     )
+
+
+def of_sums(
+    value: float,
+    sums: NDArray[np.float64],
+    counts: NDArray[np.float64],
+    unit: str,
+    shown: Callable[[float], float] | None = None,
+) -> Figure:
+    """A ratio of sums over documents, or what ``shown`` makes of it; bounds by Student's t with the delta method."""
+    method, documents = f"{len(sums)} documents, delta method", len(sums)
+    if documents < 2 or not sums.any():
+        return _figure(value, None, None, unit, 0, documents, method)
+    ends = real_valued.student_ratio_bounds(sums, counts, (1 + CONFIDENCE) / 2)
+    low, high = (shown(end) if shown else end for end in ends)
+    return _figure(value, low, high, unit, CONFIDENCE, documents, method)
 
 
 def of_corpus(score: float, items: int) -> Figure:

@@ -5,7 +5,7 @@ import numbers
 from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn, Protocol, Self
 
-from pytest_edgeai.errors import UnsupportedError, unknown
+from pytest_edgeai.errors import UnsupportedError, UsageError, unknown
 from pytest_edgeai.judge.claims import MIRRORED, Claim
 from pytest_edgeai.protocols import Metric
 from pytest_edgeai.records import Figure, Recipe, Verdict
@@ -14,24 +14,60 @@ OWN = {"speedup": "x", "throughput": "items/s", "size": "bytes", "accuracy": "pr
 """Quantity -> unit, of those that no single sensor reads."""
 PERCENTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p999": 0.999}
 """What is asked of a metric that is read at every call, beside its ``jitter``."""
+PHASES = {
+    "ttft": ("p50", "speedup"),
+    "prefill": ("throughput", "speedup"),
+    "tpot": ("p50",),
+    "decode": ("throughput", "speedup"),
+    "end_to_end": ("p50", "speedup"),
+}
+"""Of a language model's call: part of it -> what is asked of it; ``p50`` stands for all of :data:`PERCENTILES`, and ``jitter``."""
+LANGUAGE = {
+    "size": "bytes",
+    "perplexity": "ppl",
+    "bits_per_byte": "bits/byte",
+    "kl_divergence": "nats",
+    "agreement": "proportion",
+    "accuracy": "proportion",
+}
+"""As :data:`OWN`, of a language model."""
+INSTEAD = {
+    "speedup": "decode.speedup, ttft.speedup, prefill.speedup or end_to_end.speedup",
+    "latency": "ttft, tpot or end_to_end",
+    "throughput": "decode.throughput or prefill.throughput",
+}
+"""What a language model's call has none of, for it has phases; and what to ask for."""
 SETTINGS = {"throughput": ("batch", "requests")}
 """Quantity -> what it can be asked at: ``throughput.at(batch=8)``."""
 
 
-def units(metrics: Iterable[Metric]) -> dict[str, str]:
-    """Quantity -> unit, of every quantity that can be asked for.
+def units(metrics: Iterable[Metric], *, language: bool = False) -> dict[str, str]:
+    """Quantity -> unit, of every quantity that can be asked for; of a language model, whose calls have phases, others than of one of tensors.
 
     A metric that is read at every call is asked for by percentile (``latency.p95``) and by its relative spread (``latency.jitter``); another
     one by its own name (``cold_start``) or by its parts (``memory.peak``).
     """
-    known = dict(OWN)
+    known = LANGUAGE | _of_phases() if language else dict(OWN)
     for metric in metrics:
+        if language and metric.name in INSTEAD:
+            continue
         for part, unit in metric.units.items():
             name = metric.name if part == metric.name else f"{metric.name}.{part}"
             if metric.per == "call":
                 known |= {f"{name}.{p}": unit for p in PERCENTILES} | {f"{name}.jitter": "proportion"}
             else:
                 known[name] = unit
+    return known
+
+
+def _of_phases() -> dict[str, str]:
+    known: dict[str, str] = {}
+    for phase, asked in PHASES.items():
+        for name in asked:
+            if name == "p50":
+                known |= {f"{phase}.{p}": "s" for p in PERCENTILES} | {f"{phase}.jitter": "proportion"}
+            else:
+                known[f"{phase}.{name}"] = "x" if name == "speedup" else "tokens/s"
     return known
 
 
@@ -231,6 +267,11 @@ def _reached(subject: "Subject", name: str, decider: Decider) -> Quantity | _Gro
     return _Group(subject, name, decider) if any(known.startswith(f"{name}.") for known in decider.units) else None
 
 
+def _families(decider: Decider) -> list[str]:
+    """What can be asked of a subject, by the first part of its name."""
+    return list(dict.fromkeys(quantity.partition(".")[0] for quantity in decider.units))
+
+
 class Subject:
     """A variant (or the baseline) as a test sees it: its quantities are attributes, those of metrics from plugins too."""
 
@@ -242,6 +283,7 @@ class Subject:
         rigor: str,
         baseline: "Subject | None" = None,
         *,
+        reference: "Subject | None" = None,
         is_choice: bool = False,
     ) -> None:
         self.name = name
@@ -250,7 +292,7 @@ class Subject:
         self.rigor = rigor
         self.is_choice = is_choice
         self._decider = decider
-        self._baseline = baseline
+        self._baseline, self._reference = baseline, reference
 
     @property
     def is_original(self) -> bool:
@@ -265,64 +307,125 @@ class Subject:
     @property
     def reference(self) -> Self:
         """The model that quality is compared with."""
-        return self.baseline
+        return self._reference or self.baseline  # type: ignore[return-value] # never subclassed
 
     @property
     def speedup(self) -> Quantity:
         """The baseline's latency over this one's, measured in turns."""
-        return Quantity(self, "speedup", self._decider)
+        return self._single("speedup")
 
     @property
     def throughput(self) -> Quantity:
         """Items a second: one call after the other at batch 1, or ``throughput.at(batch=8, requests=2)``."""
-        return Quantity(self, "throughput", self._decider)
+        return self._single("throughput")
 
     @property
     def latency(self) -> Any:
         """``.p50``, ``.p90``, ``.p95``, ``.p99``, ``.p999`` (p99.9) in seconds, ``.jitter`` (rMAD over median), of calls alone."""
-        return _Group(self, "latency", self._decider)
+        return self._own("latency")
+
+    @property
+    def ttft(self) -> Any:
+        """Of a language model, time to first token: as ``latency``, and ``.speedup``."""
+        return self._own("ttft")
+
+    @property
+    def tpot(self) -> Any:
+        """Of a language model, time per output token (the mean of a call's tokens after the first one): as ``latency``."""
+        return self._own("tpot")
+
+    @property
+    def end_to_end(self) -> Any:
+        """Of a language model, whole calls: as ``latency``, and ``.speedup``."""
+        return self._own("end_to_end")
+
+    @property
+    def prefill(self) -> Any:
+        """Of a language model, the work on the prompt: ``.throughput`` in tokens a second, and ``.speedup``."""
+        return self._own("prefill")
+
+    @property
+    def decode(self) -> Any:
+        """Of a language model, the tokens after the first one: ``.throughput`` in tokens a second, and ``.speedup``."""
+        return self._own("decode")
 
     @property
     def memory(self) -> Any:
         """In bytes: ``.footprint`` (the model's own), ``.peak`` (the process'); ``.anonymous``, ``.mapped``, ``.inactive`` (kinds of pages)."""
-        return _Group(self, "memory", self._decider)
+        return self._own("memory")
 
     @property
     def energy(self) -> Any:
         """``.per_call`` in joules and ``.power`` in watts, and ``.idle_per_call``, ``.idle`` of them; where there are sensors that can be read."""
-        return _Group(self, "energy", self._decider)
+        return self._own("energy")
 
     @property
     def cold_start(self) -> Quantity:
         """Seconds from the imported engine to the first answer."""
-        return Quantity(self, "cold_start", self._decider)
+        return self._single("cold_start")
 
     @property
     def size(self) -> Quantity:
         """Bytes of the artifact."""
-        return Quantity(self, "size", self._decider)
+        return self._single("size")
 
     @property
     def accuracy(self) -> Quantity:
-        """Mean score over the evaluated items."""
-        return Quantity(self, "accuracy", self._decider)
+        """Mean score over the evaluated items; of a language model, the share of completions and choices that it gets right."""
+        return self._single("accuracy")
+
+    @property
+    def perplexity(self) -> Quantity:
+        """Of a language model, over all predicted tokens of the documents."""
+        return self._single("perplexity")
+
+    @property
+    def bits_per_byte(self) -> Quantity:
+        """Of a language model, as perplexity, but the same for models with other tokens."""
+        return self._single("bits_per_byte")
+
+    @property
+    def kl_divergence(self) -> Quantity:
+        """Of a language model, from the reference, in nats a token."""
+        return self._single("kl_divergence")
+
+    @property
+    def agreement(self) -> Quantity:
+        """Of a language model, the share of tokens for which it finds the same one likeliest as the reference does."""
+        return self._single("agreement")
 
     @property
     def offline(self) -> Verdict:
         """Whether it loads and answers in a process that has no network: a verdict to assert."""
         return self._decider.decide(Claim(self.name, "offline", ">=", 1.0, rigor=self.rigor, unit=""))
 
+    def _single(self, name: str) -> Quantity:
+        found = self._own(name)
+        assert isinstance(found, Quantity)
+        return found
+
+    def _own(self, name: str) -> "Quantity | _Group":
+        """Raises UsageError where a model of this kind has no such quantity."""
+        found = _reached(self, name, self._decider)
+        if found is None:
+            has = INSTEAD.get(name) if "decode.speedup" in self._decider.units else None
+            if has:
+                raise UsageError(
+                    f"{self.name}: a language model has no {name} as such, for its calls have phases: write {has}."
+                )
+            raise UsageError(f"{self.name} has no {name}: {unknown('quantity', name, _families(self._decider))}")
+        return found
+
     def __getattr__(self, name: str) -> Any:
         """A quantity, or the group of quantities, of a metric that a plugin brings."""
         found = None if name.startswith("_") else _reached(self, name, self._decider)
         if found is None:
-            known = dict.fromkeys(quantity.partition(".")[0] for quantity in self._decider.units)
-            raise AttributeError(unknown("quantity", name, known))
+            raise AttributeError(unknown("quantity", name, _families(self._decider)))
         return found
 
     def stands_beside(self, other: "Subject") -> bool:
         """Whether the other one is what this one is naturally compared with."""
-        return other.name in (self.name, self.baseline.name)
+        return other.name in (self.name, self.baseline.name, self.reference.name)
 
     def __repr__(self) -> str:
         return f"<{'choice' if self.is_choice else 'variant'} {self.name}>"

@@ -82,13 +82,13 @@ def accuracy_ratio(
         return Finding(Outcome.ERROR, None, spent=spent, samples=items, notes=[note])
     if (guessed := by_chance(reference, chance, groups, rules)) is not None:
         return guessed
-    above, below = _error_rates(operator, rules)
+    above, below = error_rates(operator, rules)
     right_or_wrong = is_binary(variant) and is_binary(reference)
     if right_or_wrong and groups is None:
         low, high, side, method, notes = _paired_proportions(variant, reference, limit, above, below)
     else:
         of_units = (variant, reference) if groups is None else (totals(variant, groups), totals(reference, groups))
-        low, high = _ratio_bounds(*of_units, above, below)
+        low, high = ratio_bounds(*of_units, above, below)
         estimate = float(variant.mean() / reference.mean())
         side, method, notes = _decided(low, high, estimate, limit, (above, below), groups, items)
     if right_or_wrong:
@@ -120,7 +120,7 @@ def corpus_ratio(
         note = f"the reference scores {others:g}: a ratio to it means nothing"
         return Finding(Outcome.ERROR, None, spent=spent, samples=items, notes=[note])
     units = items if groups is None else _members(groups)
-    above, below = _error_rates(operator, rules)
+    above, below = error_rates(operator, rules)
     low, high = -math.inf, math.inf
     if (units if isinstance(units, int) else len(units)) >= LEAST_UNITS:
         low, high = real_valued.corpus_ratio_bounds(
@@ -142,7 +142,7 @@ def proportion(scores: Scores, operator: str, limit: float, rules: Rules, *, gro
     spent = _spent(items, groups)
     if not is_binary(scores):
         return needs_reference(estimate, spent)
-    above, below = _error_rates(operator, rules)
+    above, below = error_rates(operator, rules)
     low, high = _mean_bounds(scores, groups, above, below)
     if groups is None:
         outcome, method = outcome_of(low, high, operator, limit), "Clopper-Pearson"
@@ -190,7 +190,7 @@ def is_binary(scores: Scores) -> bool:
     return bool(np.isin(scores, (0.0, 1.0)).all())
 
 
-def _error_rates(operator: str, rules: Rules) -> tuple[float, float]:
+def error_rates(operator: str, rules: Rules) -> tuple[float, float]:
     """Of finding the truth above the limit, and below it; what reddens a gate has the smaller one, and only a share of it."""
     fail = rules.accuracy_fail * rules.share
     return (rules.accuracy_pass, fail) if operator == ">=" else (fail, rules.accuracy_pass)
@@ -234,7 +234,7 @@ def _paired_proportions(
         if z > 0 and limit < 1:
             # Nothing is proven by fewer right answers than without one flip, where the exact test asks for more than the score.
             times = max(times, math.sqrt(order.needed_n(limit, 1 - above) / max(both, 1)))
-        notes.append(_wanted(len(variant), times))
+        notes.append(wanted(len(variant), times))
     return low, high, side, "paired non-inferiority, exact (Nam-Blackwelder score)", notes
 
 
@@ -245,7 +245,7 @@ def flips(variant: Scores, reference: Scores) -> str:
     return f"{worse} items got worse, {better} got better: {share} flipped (McNemar p = {p:.2g})"
 
 
-def _ratio_bounds(variant: Scores, reference: Scores, above: float, below: float) -> tuple[float, float]:
+def ratio_bounds(variant: Scores, reference: Scores, above: float, below: float) -> tuple[float, float]:
     """Of the ratio of two means over units: the wider of the bootstrap's and of Student's, which few resamples of a rare error rate can't reach."""
     low, high = -math.inf, math.inf
     if len(variant) < LEAST_UNITS:
@@ -265,7 +265,7 @@ def _ratio_bounds(variant: Scores, reference: Scores, above: float, below: float
 def _mean_bounds(scores: Scores, groups: Groups | None, above: float, below: float) -> tuple[float, float]:
     """Of the mean of right/wrong scores."""
     if groups is not None:
-        low, high = _ratio_bounds(totals(scores, groups), totals(np.ones(len(scores)), groups), above, below)
+        low, high = ratio_bounds(totals(scores, groups), totals(np.ones(len(scores)), groups), above, below)
         return max(low, 0.0), min(high, 1.0)
     right = int(scores.sum())
     return (
@@ -328,10 +328,10 @@ def _needed(rare: float, alpha: float, *, grouped: bool) -> float:
 
 def _more_items(low: float, high: float, estimate: float, limit: float, items: int) -> str:
     width, distance = (estimate - low, estimate - limit) if estimate > limit else (high - estimate, limit - estimate)
-    return _wanted(items, width / distance if distance > 0 else math.inf)
+    return wanted(items, width / distance if distance > 0 else math.inf)
 
 
-def _wanted(items: int, times: float) -> str:
+def wanted(items: int, times: float) -> str:
     """How many items would decide it, when what there is would have to be so many times as precise."""
     wanted = items * times**2
     if wanted > 1000 * items:

@@ -23,7 +23,7 @@ PILOT = 30
 """Samples that show how long one takes, and so whether the budget can hold enough of them."""
 TREND_BLOCKS = 20
 """Of a series, whose medians show whether it trends."""
-OF_TIME = ("s", "items/s")
+OF_TIME = ("s", "items/s", "tokens/s")
 """Units of what the layout of a process' memory changes."""
 
 _Bounds = tuple[float | None, float | None]
@@ -66,16 +66,18 @@ def percentile(sampler: SeriesSampler, p: float, operator: str, limit: float, ru
     return _series(sampler, statistic, operator, limit, rules)
 
 
-def throughput(sampler: SeriesSampler, operator: str, limit: float, rules: Rules) -> Finding:
+def throughput(
+    sampler: SeriesSampler, operator: str, limit: float, rules: Rules, unit: str = "items/s", samples: str = "blocks"
+) -> Finding:
     """The median block's items a second, by order-statistic bounds that count blocks which are alike as fewer."""
     statistic = _Statistic(
         lambda rates: float(np.median(rates)),
         lambda rates, low, high: order.series_bounds(rates, 0.5, low, high),
         lambda confidence: order.needed_n(0.5, confidence),
         order.needed_n(0.5, 1 - _spent(rules.alpha_pass, 0), exceedances=5),
-        "order statistics of blocks",
-        "items/s",
-        samples="blocks",
+        f"order statistics of {samples}",
+        unit,
+        samples=samples,
         more_is_faster=True,
     )
     return _series(sampler, statistic, operator, limit, rules)

@@ -21,7 +21,7 @@ TOKENIZER: Final = "tokenizer.json"
 INDEX: Final = "model.safetensors.index.json"
 MOST_HEADER: Final = 100_000_000
 """Bytes; the safetensors library reads no longer ones either."""
-DTYPES: Final = {
+DTYPES: Final[Mapping[str, np.dtype[Any]]] = {
     "F64": np.dtype("<f8"),
     "F32": np.dtype("<f4"),
     "F16": np.dtype("<f2"),
@@ -113,7 +113,8 @@ class Checkpoint:
         if tensor is None:
             raise ModelError(f"{self.folder}: there is no weight {name} for a model of the kind '{self.family}'.")
         whole = np.frombuffer(self._maps[tensor.file], np.uint8)[tensor.begin : tensor.end]
-        return whole.view(DTYPES[tensor.dtype]).reshape(tensor.shape)
+        array: NDArray[Any] = whole.view(DTYPES[tensor.dtype]).reshape(tensor.shape)
+        return array
 
     def _read_header(self, file: Path) -> dict[str, Tensor]:
         def damaged(why: str) -> ModelError:

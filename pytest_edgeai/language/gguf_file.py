@@ -87,13 +87,14 @@ class _EndError(Exception):
 def _opened(path: Path) -> "GGUFReader":
     from gguf import GGUFReader
 
-    class Reader(GGUFReader):
+    class Reader(GGUFReader):  # type: ignore[misc] # the package says no types
         """The package's own reads an announced length beyond the file's end as nothing, and goes on for as long as it is."""
 
         def _get(self, offset: int, dtype: Any, count: int = 1, override_order: Any = None) -> NDArray[Any]:
             if offset + int(count) * np.dtype(dtype).itemsize > len(self.data):
                 raise _EndError
-            return super()._get(offset, dtype, count, override_order)
+            found: NDArray[Any] = super()._get(offset, dtype, count, override_order)
+            return found
 
     with path.open("rb") as stream:
         begin = stream.read(20)
@@ -229,9 +230,9 @@ def _add_tokens(writer: "GGUFWriter", checkpoint: Checkpoint, vocabulary: int, s
     writer.add_token_types(kinds)
     writer.add_token_merges(merges)
     for name, add in (("bos", writer.add_bos_token_id), ("eos", writer.add_eos_token_id)):
-        place = checkpoint.config.get(f"{name}_token_id")
-        if isinstance(place, list):  # several may end a text
-            place = place[0] if place else None
-        if isinstance(place, int):
-            add(place)
+        given = checkpoint.config.get(f"{name}_token_id")
+        if isinstance(given, list):  # several may end a text
+            given = given[0] if given else None
+        if isinstance(given, int):
+            add(given)
     writer.add_add_bos_token(False)  # texts are given as tokens

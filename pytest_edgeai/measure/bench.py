@@ -1,6 +1,6 @@
 """The bench: one variant loaded in a worker of its own, ready to be timed, weighed and scored."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -44,11 +44,18 @@ class Load:
     """Items a call."""
     requests: int = 1
     """Calls at a time."""
+    phase: str = ""
+    """Of a language model's calls, what is timed: one of :data:`pytest_edgeai.language.generation.PHASES`."""
 
     @property
     def items(self) -> int:
         """Items at a time."""
         return self.batch * self.requests
+
+    @property
+    def one_by_one(self) -> bool:
+        """Whether each call has one item, and comes after the one before."""
+        return self.items == 1
 
 
 ALONE = Load()
@@ -90,6 +97,9 @@ class Bench:
 
     def turn(self, first: int, calls: int, load: Load = ALONE) -> float:
         """Seconds that ``calls`` calls of each of the load's requests took, back to back, starting with item ``first``."""
+        if load.phase:
+            arguments = {"name": load.phase, "first": first, "calls": calls}
+            return float(self._worker.ask("phase", phase="infer", timeout=CALL_TIMEOUT, **arguments)["seconds"])
         given = {} if load == ALONE else {"batch": load.batch, "requests": load.requests}
         answer = self._worker.ask("turn", phase="infer", timeout=CALL_TIMEOUT, first=first, calls=calls, **given)
         return float(answer["seconds"])
@@ -117,6 +127,14 @@ class Bench:
         )
         return answer["columns"], answer["canary"]
 
+    def phases(
+        self, first: int, calls: int, canaries: int = 0, *, first_token: bool = False
+    ) -> tuple[dict[str, list[float]], list[float]]:
+        """Of a language model: what each call shows (seconds, and tokens a second of both phases), and the seconds of the constant work afterwards."""
+        asked = {"first": first, "calls": calls, "canaries": canaries, "first_token": first_token}
+        answer = self._worker.ask("phases", phase="infer", timeout=CALL_TIMEOUT, **asked)
+        return answer["columns"], answer["canary"]
+
     def canary(self, runs: int) -> list[float]:
         """Seconds of so many runs of the constant work."""
         return list(self._worker.ask("canary", phase="infer", timeout=CALL_TIMEOUT, runs=runs))
@@ -133,6 +151,10 @@ class Bench:
         files = {"inputs": str(inputs), "outputs": str(outputs)}
         answer = self._worker.ask("score", phase="score", timeout=timeout, **files, batched=list(batched))
         return list(answer["spoilt"])
+
+    def read(self, files: Mapping[str, Any], timeout: float) -> dict[str, Any]:
+        """Of a language model: score texts, see :func:`pytest_edgeai.measure.texts.read`."""
+        return dict(self._worker.ask("read", phase="score", timeout=timeout, **files))
 
     def close(self) -> None:
         """End the worker."""

@@ -135,7 +135,7 @@ class Turns:
         """Every round so far; the constant work is done now."""
         return Measurement(
             subject=self._names,
-            metric="latency",
+            metric=self._load.phase or "latency",
             unit="s",
             plan="turns",
             phase=phase,
@@ -173,7 +173,7 @@ class Turns:
         baseline, variant = (self._stack.enter_context(Bench(side, self._setup)) for side in self._sides)
         self._pairs.append((baseline, variant))
         # Both or none, for the sides must be alike. Another load may start threads, which would all have the core of the one that starts them.
-        if self._load == ALONE and not (baseline.pin() and variant.pin()):
+        if self._load.one_by_one and not (baseline.pin() and variant.pin()):
             baseline.unpin()
             variant.unpin()
 

@@ -23,7 +23,9 @@ from numpy.typing import NDArray
 
 from pytest_edgeai import arrays, registry
 from pytest_edgeai.errors import EdgeError, ModelError, UnsupportedError
-from pytest_edgeai.measure import channel, isolation
+from pytest_edgeai.language import generation
+from pytest_edgeai.language.generation import Prompted, runner_of
+from pytest_edgeai.measure import channel, isolation, texts
 from pytest_edgeai.measure.canary import Canary
 from pytest_edgeai.measure.pinning import Pins
 from pytest_edgeai.protocols import Arrays, Metric, ParallelRunner, Runner, Settling
@@ -32,6 +34,7 @@ from pytest_edgeai.records import Recipe
 TASKS = {
     "assess": "pytest_edgeai.assess:read_model",
     "build": "pytest_edgeai.build:build_here",
+    "tokenize": "pytest_edgeai.measure.texts:tokenize",
     "devices": "pytest_edgeai.measure.worker:list_devices",
     "probe-model": "pytest_edgeai.doctor.probe:write_model",
     "probe": "pytest_edgeai.doctor.probe:try_recipe",
@@ -40,6 +43,8 @@ TASKS = {
 
 FIRST_CALLS = 5
 """Calls after loading before the "process" metrics are read: lazily allocated buffers are there by then."""
+FIRST_PROMPTS = 2
+"""The same of a language model, each of whose calls is many."""
 
 KNOWN = 4
 """Items, of each size of a call, whose untimed answers timed ones are held against: so many calls more in a process' life."""
@@ -89,16 +94,19 @@ class Bench:
         gc.freeze()
         for metric in sorted(armed, key=lambda metric: metric.per == "start"):  # those that time the start come last
             metric.arm()
-        runner = framework.load(wanted, Path(folder), threads)
+        runner = runner_of(framework.load(wanted, Path(folder), threads))
         outputs = runner(self._items[0])
         readings = _read(armed, "start", 1, unsupported)
         for metric in armed:
             if isinstance(metric, Settling):
                 metric.settle()
-        for call in range(1, FIRST_CALLS):
+        first_calls = FIRST_PROMPTS if isinstance(runner, Prompted) else FIRST_CALLS
+        for call in range(1, first_calls):
             outputs = runner(self._items[call % len(self._items)])
-        readings |= _read(armed, "process", FIRST_CALLS, unsupported)
+        readings |= _read(armed, "process", first_calls, unsupported)
         _demand_finite(outputs, "the first calls")
+        if isinstance(runner, Prompted):
+            runner.demand_likeliest(self._items[0])
         self._runner, self._switches = runner, _involuntary_switches()
         return {
             "readings": readings,
@@ -125,6 +133,39 @@ class Bench:
         seconds = (time.perf_counter_ns() - begin) * 1e-9
         self._demand_untimed_answer(outputs, first + calls - 1, batch)
         return {"seconds": seconds}
+
+    def phase(self, name: str, first: int, calls: int) -> dict[str, Any]:
+        """Seconds that this phase of ``calls`` calls of a language model took together, on prompts ``first``, ``first + 1``, ...
+
+        Where the prompt's own work is timed, one call before them is not, as in :meth:`turn`; before the others comes that work.
+        """
+        runner, count = self._prompted(), len(self._items)
+        if name in generation.FIRST:
+            runner.timed(self._items[(first - 1) % count], name)
+        seconds = 0.0
+        for call in range(first, first + calls):
+            item = self._items[call % count]
+            stamps = runner.timed(item, name)
+            seconds += stamps.seconds(name)
+        runner.demand_untimed(stamps, item)
+        return {"seconds": seconds}
+
+    def phases(self, first: int, calls: int, canaries: int, *, first_token: bool) -> dict[str, Any]:
+        """What each call shows, see :meth:`pytest_edgeai.measure.generation.Stamps.columns`; perhaps of its first token alone."""
+        runner, count = self._prompted(), len(self._items)
+        columns: dict[str, list[float]] = {}
+        for call in range(first, first + calls):
+            item = self._items[call % count]
+            stamps = runner.timed(item, "ttft" if first_token else "end_to_end")
+            for name, value in stamps.columns().items():
+                columns.setdefault(name, []).append(value)
+        if calls:
+            runner.demand_untimed(stamps, item)
+        return {"columns": columns, "canary": self.canary(canaries)}
+
+    def read(self, **files: Any) -> dict[str, Any]:
+        """What a language model says about texts, see :func:`pytest_edgeai.measure.texts.read`."""
+        return texts.read(self._prompted().generator, **files)
 
     def pin(self) -> bool:
         """Give each thread that is busy in a call a core of its own (see :meth:`pytest_edgeai.measure.pinning.Pins.put`)."""
@@ -298,6 +339,12 @@ class Bench:
     def _untimed(self, item: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """A copy: an engine may write its next answer into the same memory."""
         return {name: np.array(array) for name, array in self._loaded()(item).items()}
+
+    def _prompted(self) -> Prompted:
+        runner = self._loaded()
+        if not isinstance(runner, Prompted):
+            raise UnsupportedError("it is no language model, so it has no phases and reads no texts")
+        return runner
 
     def _loaded(self) -> Runner:
         if self._runner is None:

@@ -8,6 +8,7 @@ from pytest_edgeai.errors import EdgeError, UnsupportedError
 from pytest_edgeai.plugin import collection, state
 
 if TYPE_CHECKING:
+    from pytest_edgeai.corpus import Corpus
     from pytest_edgeai.dataset import Dataset
     from pytest_edgeai.judge.quantities import Subject
     from pytest_edgeai.pipeline import Study
@@ -39,8 +40,8 @@ def edge_model(_edge_study: "Study") -> "Model":
 
 
 @pytest.fixture
-def edge_dataset(_edge_study: "Study") -> "Dataset | None":
-    """The items of this test's model; ``None`` when it has none."""
+def edge_dataset(_edge_study: "Study") -> "Dataset | Corpus | None":
+    """The items of this test's model, or its texts; ``None`` when it has none."""
     return _edge_study.dataset
 
 

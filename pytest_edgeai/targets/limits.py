@@ -8,6 +8,7 @@ import msgspec
 
 from pytest_edgeai.errors import UsageError, unknown
 from pytest_edgeai.records import Limits
+from pytest_edgeai.units import ms, s
 
 _SIZES: Final = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 
@@ -38,6 +39,13 @@ def _bytes(text: str) -> int | None:
     return None if number is None or size is None else round(number * size)
 
 
+def _seconds(text: str) -> float | None:
+    """With a unit."""
+    found = re.fullmatch(r"([0-9.]+)(ms|s)", text.lower())
+    number = _factor(found[1]) if found else None
+    return None if found is None or number is None else number * {"ms": ms, "s": s}[found[2]]
+
+
 def _watts(text: str) -> float | None:
     return _factor(text.removesuffix("W").removesuffix("w"))
 
@@ -60,6 +68,9 @@ _KNOWN: Final[Mapping[str, tuple[str, Callable[[str], float | None], str]]] = {
     "accuracy": ("accuracy_kept", _share, "a share of the reference's accuracy, as in accuracy=0.99"),
     "speedup": ("speedup", _factor, "a factor, as in speedup=1.5"),
     "footprint": ("footprint", _share, "a share of the baseline's own footprint, as in footprint=0.6"),
+    "perplexity": ("perplexity", _factor, "a ratio to the reference's perplexity, as in perplexity=1.02"),
+    "kl_divergence": ("kl_divergence", _factor, "in nats a token, as in kl_divergence=0.05"),
+    "ttft": ("ttft", _seconds, "a time with its unit, as in ttft=200ms"),
     "package": ("package", _bytes, "a size with its unit, as in package=20MB"),
     "memory": ("memory_bytes", _bytes, "a size with its unit, as in memory=256MB"),
     "power": ("power_watts", _watts, "in watts, as in power=5W"),

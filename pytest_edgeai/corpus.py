@@ -1,0 +1,172 @@
+"""The corpus: texts that a language model is judged by, split by what is in them; and as tokens in files for workers."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from pytest_edgeai import arrays
+from pytest_edgeai.dataset import CONFIRMATION, EVALUATION, SELECTION, WHOLE, split
+from pytest_edgeai.errors import DatasetError, UsageError, unknown
+from pytest_edgeai.language import text
+from pytest_edgeai.language.generation import OUTPUT, PROMPT
+from pytest_edgeai.language.text import Texts
+from pytest_edgeai.protocols import Task
+from pytest_edgeai.records import LanguageFacts, Model, digest_of
+
+SHARES: Final = {SELECTION: 40, CONFIRMATION: 60}
+"""Percent of the texts that a part gets. No recipe of a language model is calibrated, so no part is for that."""
+WINDOW: Final = 1024
+"""Tokens that are scored in one piece at most."""
+SIZES: Final = {PROMPT: 128, OUTPUT: 32}
+"""Tokens of a timed call, unless ``--edge-shape`` says others, or the model attends to fewer."""
+PROMPTS: Final = 8
+"""Different ones that calls are timed on, one after the other."""
+TOKENIZE_TIMEOUT: Final = 600.0
+"""Seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Corpus:
+    """Texts, and which one is in which part."""
+
+    texts: Texts
+    documents: Mapping[str, NDArray[np.int64]]
+    """Part -> places of its documents, ascending."""
+    gaps: Mapping[str, NDArray[np.int64]]
+    """The same of prompts that go on in one of several ways."""
+    path: str
+
+    def __len__(self) -> int:
+        return len(self.texts.documents) + len(self.texts.gaps)
+
+    @property
+    def title(self) -> str:
+        """What is scored, for people."""
+        documents, gaps = len(self.texts.documents), len(self.texts.gaps)
+        told = [
+            f"{count} {what}" for count, what in ((documents, "documents predicted"), (gaps, "gaps filled")) if count
+        ]
+        return " and ".join(told)
+
+    def places(self, kind: str, part: str) -> NDArray[np.int64]:
+        """Of the ``documents`` or ``gaps`` of a part."""
+        parts: Mapping[str, NDArray[np.int64]] = getattr(self, kind)
+        if part in (WHOLE, EVALUATION):
+            return np.arange(sum(map(len, parts.values())))
+        return parts[part]
+
+
+def read(path: Path) -> Corpus:
+    """Raises DatasetError."""
+    texts = text.read(path)
+    return Corpus(
+        texts=texts,
+        documents=split([digest_of(one.text) for one in texts.documents], SHARES),
+        # Those of one name belong together.
+        gaps=split([digest_of(one.name) for one in texts.gaps], SHARES),
+        path=str(path),
+    )
+
+
+def given_sizes(told: str | None, facts: LanguageFacts) -> dict[str, int]:
+    """Tokens of a timed call's prompt and of its output, from ``--edge-shape``: ``prompt=128,output=32``. Raises UsageError."""
+    room = facts.context or sum(SIZES.values())
+    sizes = {PROMPT: max(1, min(SIZES[PROMPT], room // 2)), OUTPUT: max(2, min(SIZES[OUTPUT], room // 4))}
+    for entry in filter(None, (part.strip() for part in re.split(r"[\s,]+", re.sub(r"\s*=\s*", "=", told or "")))):
+        name, equals, number = entry.partition("=")
+        if not equals or not number.isdecimal() or int(number) < 1:
+            raise UsageError(f"--edge-shape of a language model is prompt=128,output=32, in tokens; not '{entry}'.")
+        if name not in sizes:
+            raise UsageError(f"--edge-shape of a language model: {unknown('size', name, sizes)}")
+        sizes[name] = int(number)
+    if sizes[OUTPUT] < 2:
+        raise UsageError("--edge-shape: output must be at least 2 tokens, or there is no decoding to be timed.")
+    if sum(sizes.values()) > room:
+        told = f"prompt={sizes[PROMPT]} and output={sizes[OUTPUT]} are {sum(sizes.values())} tokens"
+        raise UsageError(f"--edge-shape: {told}, and the model attends to {room}: ask for fewer.")
+    return sizes
+
+
+class TextFiles:
+    """Texts and prompts as files in a folder, for workers; each written when it is first asked for.
+
+    ``corpus`` is ``None`` where there is no data: then prompts are made up.
+    """
+
+    hint = ""
+    """Any tokens will do for a call, made up or not."""
+
+    def __init__(
+        self,
+        folder: Path,
+        corpus: Corpus | None,
+        model: Model,
+        facts: LanguageFacts,
+        sizes: Mapping[str, int],
+        modules: tuple[str, ...],
+        task: Task,
+    ) -> None:
+        self.folder = folder
+        self._corpus, self._model, self._facts, self._sizes = corpus, model, facts, sizes
+        self._modules, self._task = modules, task
+        self.vocabulary = facts.vocabulary
+        """Tokens that there are: of the tokenizer, once texts were turned into tokens."""
+
+    @property
+    def window(self) -> int:
+        """Tokens that are scored in one piece."""
+        return min(WINDOW, self._facts.context or WINDOW)
+
+    def timed(self) -> Path:
+        """The prompts that calls are timed on, one after the other. Raises EdgeError."""
+        path = self.folder / "timed.npz"
+        if not path.exists():
+            length = self._sizes[PROMPT]
+            prompts = np.resize(self._stream(), (PROMPTS, length)).astype(np.int32)
+            arrays.write(path, {PROMPT: prompts, OUTPUT: np.full(PROMPTS, self._sizes[OUTPUT], np.int64)})
+        return path
+
+    def texts(self) -> Path:
+        """All of them, as JSON. Raises DatasetError where there are none."""
+        if self._corpus is None:
+            raise DatasetError("There are no texts. Give some with --edge-dataset.")
+        path = self.folder / "texts.json"
+        if not path.exists():
+            texts = self._corpus.texts
+            told = {
+                "documents": [one.text for one in texts.documents],
+                "gaps": [(one.prompt, choice) for one in texts.gaps for choice in one.choices],
+            }
+            path.write_bytes(msgspec.json.encode(told))
+        return path
+
+    def tokens(self) -> Path:
+        """The same as tokens, see :func:`pytest_edgeai.measure.texts.write`. Raises EdgeError."""
+        path = self.folder / "tokens.npz"
+        if not path.exists():
+            arguments = {
+                "modules": list(self._modules),
+                "model": self._model.path,
+                "texts": str(self.texts()),
+                "tokens": str(path),
+                "window": self.window,
+            }
+            found = self._task("tokenize", arguments, subject=self._model.name, timeout=TOKENIZE_TIMEOUT)
+            self.vocabulary = int(found["vocabulary"])
+        return path
+
+    def _stream(self) -> NDArray[Any]:
+        """Tokens to take prompts from: of the texts where there are any, else at random."""
+        if self._corpus is not None:
+            found = arrays.read(self.tokens())
+            stream = np.concatenate([found["documents"], found["gaps"]])
+            if len(stream):
+                return stream
+        wanted = PROMPTS * self._sizes[PROMPT]
+        return np.random.default_rng(0).integers(0, self._facts.vocabulary, wanted)

@@ -1,0 +1,37 @@
+"""Phases: what each call of a language model shows, as samples of a solo series."""
+
+import time
+from collections.abc import Sequence
+from typing import Final
+
+from pytest_edgeai.measure.bench import Bench
+from pytest_edgeai.measure.solo import CHUNK, CHUNK_SECONDS
+
+OF_FIRST_TOKEN: Final = ("ttft", "prefill")
+"""Columns that need no more than a call's first token."""
+
+
+class Phase:
+    """Satisfies :class:`pytest_edgeai.measure.solo.Source`; ``column`` as in :meth:`pytest_edgeai.language.generation.Stamps.columns`."""
+
+    plan = "solo"
+    sensors: Sequence[str] = ()
+    warm_up = 5
+
+    def __init__(self, column: str) -> None:
+        self.metric = self.column = column
+        self._first_token = column in OF_FIRST_TOKEN
+        self._chunk = 1
+
+    def prime(self, bench: Bench) -> int:
+        """One call, to see how many fit into one go."""
+        begin = time.perf_counter()
+        bench.phases(0, 1, first_token=self._first_token)
+        self._chunk = max(1, min(CHUNK, int(CHUNK_SECONDS / (time.perf_counter() - begin))))
+        return 1
+
+    def take(self, bench: Bench, item: int, most: int, canaries: int) -> tuple[list[float], list[float], int]:
+        """One number a call."""
+        calls = min(self._chunk, most)
+        columns, canary = bench.phases(item, calls, canaries, first_token=self._first_token)
+        return columns[self.column], canary, calls
