@@ -9,5 +9,6 @@ FIXTURES = Path(__file__).parent / "fixtures"
 
 def pytest_edge_models() -> Mapping[str, Any]:
     return {
-        "digits": {"path": FIXTURES / "digits/digits.onnx", "dataset": FIXTURES / "digits/digits.npz", "score": "top1"}
+        "digits": {"path": FIXTURES / "digits/digits.onnx", "dataset": FIXTURES / "digits/digits.npz", "score": "top1"},
+        "tiny_lm": {"path": FIXTURES / "tiny_lm/model", "dataset": FIXTURES / "tiny_lm/evaluation.jsonl"},
     }

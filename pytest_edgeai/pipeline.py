@@ -98,6 +98,8 @@ class Declaration:
     score: str | Callable[..., float]
     population: str = "unseen"
     """What claims on accuracy are about: ``unseen`` items like these, or exactly this ``dataset``."""
+    limits: str = ""
+    """In place of the target's own for this model; the user's go before them (``--edge-limit``)."""
 
     @property
     def kind(self) -> ModelKind:
@@ -126,7 +128,8 @@ class Run:
         self.journal = Journal(folder, who)
         self.registry = registry.find(plugins)
         self._detected = devices.detect()
-        self.target = self._target(settings.target)
+        self._plain_target = self._named(settings.target)
+        self.target = self.with_limits("")
         self.required = guidance.requirements(settings.require)
         """Requirements that the user named; UsageError for one that is not known."""
         standing = devices.standing(self._detected, self.target)
@@ -227,14 +230,17 @@ class Run:
             )
         return self._studies[declaration]
 
-    def _target(self, name: str) -> Target:
+    def with_limits(self, limits_of_model: str) -> Target:
+        """The target with a model's own limits, and the user's before them. Raises UsageError."""
+        told = (limits_of_model, self.settings.limit or "")
+        changed = functools.reduce(limits.changed, told, self._plain_target.limits)
+        return msgspec.structs.replace(self._plain_target, limits=changed)
+
+    def _named(self, name: str) -> Target:
+        """Raises UsageError."""
         if name != "auto":
-            target = self.registry.target(name)
-        else:
-            target = devices.most_specific(self._detected, self.registry.targets.values())
-        if self.settings.limit is None:
-            return target
-        return msgspec.structs.replace(target, limits=limits.changed(target.limits, self.settings.limit))
+            return self.registry.target(name)
+        return devices.most_specific(self._detected, self.registry.targets.values())
 
 
 class Study:
@@ -248,6 +254,11 @@ class Study:
         self._figures: dict[str, dict[str, Figure]] = {}
         self._verdicts: dict[Claim, Verdict] = {}
         self._seed = int(digest_of([run.folder.name, str(declaration.path)])[:8], 16)
+
+    @functools.cached_property
+    def target(self) -> Target:
+        """What is deployed to, with the limits of this model. Raises UsageError."""
+        return self.run.with_limits(self.declaration.limits)
 
     # 1. What is there: model, assessment, dataset --------------------------------------------------------------------------
 
@@ -409,7 +420,7 @@ class Study:
             modules=self.run.registry.modules,
             threads=self.run.device.cores,
             inputs=self._items.timed(),
-            offline=self.run.target.limits.offline,
+            offline=self.target.limits.offline,
             hint=self._items.hint,
             pace=pace.file_of(self.run.cache.root, self.run.device, self.run.device.cores),
         )
@@ -501,7 +512,7 @@ class Study:
             quantity: reference[quantity] for quantity in reference if quantity.partition(".")[0] in claims.SCORED
         }
         compared = {name: baselines[self._baseline_of(name)] | scored for name in screened}
-        choice = strategy.choose(screened, recipes, compared, self.run.target, self.plan.preferences)
+        choice = strategy.choose(screened, recipes, compared, self.target, self.plan.preferences)
         self._note("choice", choice)
         return choice
 
@@ -535,7 +546,7 @@ class Study:
         self.variant(baseline)  # what can't be compared is no candidate
         found = screening.Screened()
         if self.run.why_not_measured(variant.recipe) is None:
-            found = self._sampling.screen(name, baseline, self.run.target.limits.speedup)
+            found = self._sampling.screen(name, baseline, self.target.limits.speedup)
             if self._language and baseline != name:
                 of_baseline = screened.get(baseline) or self._figures.get(baseline, {})
                 found.figures |= screening.compare(found.figures, of_baseline)
@@ -800,6 +811,7 @@ class Study:
             model=self.model,
             score=data.title if isinstance(data, Corpus) else self._rule.title if self._rule is not None else "",
             reference=plan.baseline.name,
+            limits=self.target.limits,
             items=items,
             assessment=self.assessment,
             preferences=plan.preferences,

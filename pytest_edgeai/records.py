@@ -566,6 +566,8 @@ class ModelResult(Record, frozen=True, kw_only=True):
     variants: tuple[VariantResult, ...]
     reference: str = ""
     """The name of the one that quality is compared with; empty: the baseline."""
+    limits: Limits | None = None
+    """What was demanded of its variants; ``None``: the target's."""
     choice: Choice | None
     measurements: tuple[Measurement, ...]
 

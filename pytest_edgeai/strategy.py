@@ -5,7 +5,7 @@ import fnmatch
 import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final
+from typing import Final, get_args
 
 import msgspec
 
@@ -62,12 +62,24 @@ def catalogue(
         baselines = [recipe for engine in engines for recipe in registry.ask_for_recipes(engine, "baseline", kind)]
         known = {recipe.name: recipe for recipe in (*offered, *(baselines if at else ()))}
         matching = [recipe for name, recipe in known.items() if fnmatch.fnmatchcase(name, glob)]
-        if not matching:
+        if not matching and not _of_other_kinds(engines, target, glob):
             raise UsageError(f"No recipe's name matches --edge-recipe {part}.{_meant(glob, known)}")
         tuning = _tuning(part, tuned) if at else {}
         chosen = [*chosen, *(msgspec.structs.replace(recipe, tuning=tuning) if at else recipe for recipe in matching)]
     distinct = [recipe for place, recipe in enumerate(chosen) if recipe not in chosen[:place]]
     return sorted(distinct, key=lambda recipe: (rank(target, recipe.framework, kind), recipe.name))
+
+
+def _of_other_kinds(engines: Sequence[Framework], target: Target, glob: str) -> bool:
+    """Whether a glob matches a recipe for any kind of model: a run may have models of several."""
+    kinds: tuple[ModelKind, ...] = get_args(ModelKind)
+    offered = (
+        recipe.name
+        for kind in kinds
+        for engine in engines
+        for recipe in registry.ask_for_recipes(engine, "catalogue", target, kind)
+    )
+    return any(fnmatch.fnmatchcase(name, glob) for name in offered)
 
 
 def _tuning(part: str, text: str) -> dict[str, str | int]:

@@ -37,8 +37,9 @@ __all__ = [
 ]
 
 MARKERS = (
-    "edge_model(path, dataset=None, score='auto', population='unseen'): the model of these tests; paths are relative to the test file.",
+    "edge_model(path, dataset=None, score='auto', population='unseen', limits=''): the model of these tests; paths are relative to the test file.",
     "edge_target(name, ...): run these tests only for these targets.",
+    "edge_kind(family): run these tests only for models of this family, 'tensor' or 'language'.",
     "edge_recipe(*globs): run these tests only for variants whose name matches one of the globs, separated by spaces.",
     "edge_rigor(name): effort of these tests' comparisons, 'quick' or 'strict'.",
 )

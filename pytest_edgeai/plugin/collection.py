@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_edgeai.errors import EdgeError, UsageError
+from pytest_edgeai.errors import EdgeError, UsageError, unknown
 from pytest_edgeai.plugin import state
 
 if TYPE_CHECKING:
@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 SHIPPED = Path(__file__).parents[1] / "suites"
 """Gates that come with an installed package, where no conftest can supply a model."""
+
+
+FAMILIES = {"tensor": "models of tensors", "language": "language models"}
+"""What an ``edge_kind`` marker may name."""
 
 
 def parametrize(metafunc: pytest.Metafunc) -> None:
@@ -30,9 +34,10 @@ def parametrize(metafunc: pytest.Metafunc) -> None:
                 "The shipped gates need a model: give --edge-model FILE, and with --edge-dataset FILE items to score."
             )
         if declared is None and session.models:
-            declared = next(iter(session.models.values()))
-            if len(session.models) > 1:
-                metafunc.parametrize("_edge_study", list(session.models), ids=list(session.models), indirect=True)
+            supplied = [name for name, one in session.models.items() if other_family(metafunc.definition, one) is None]
+            declared = session.models[supplied[0]] if supplied else None
+            if supplied:
+                metafunc.parametrize("_edge_study", supplied, ids=supplied, indirect=True)
         if "edge_variant" in metafunc.fixturenames:
             # An empty list would be an empty parametrization; the fixture skips None with the reason.
             names: list[str | None] = [*_variants(metafunc, session, declared)] or [None]
@@ -44,13 +49,23 @@ def parametrize(metafunc: pytest.Metafunc) -> None:
 
 
 def _variants(metafunc: pytest.Metafunc, session: "EdgeSession", declared: "Declaration | None") -> list[str]:
-    if declared is None:
+    if declared is None or other_family(metafunc.definition, declared):
         return []
     names = [recipe.name for recipe in session.run.catalogue(declared.kind)]
-    if not names and session.settings.recipe:
-        raise UsageError(f"No recipe's name matches --edge-recipe {session.settings.recipe}.")
     globs = wanted(metafunc.definition)
     return [name for name in names if not globs or any(fnmatch.fnmatchcase(name, glob) for glob in globs)]
+
+
+def other_family(node: pytest.Item | pytest.Function, declared: "Declaration") -> str | None:
+    """Why a test isn't for this model, by its ``edge_kind`` marker; ``None`` where it is. Raises UsageError."""
+    marker = node.get_closest_marker("edge_kind")
+    if marker is None:
+        return None
+    family = marker.args[0] if marker.args else ""
+    if family not in FAMILIES:
+        raise UsageError(f"The edge_kind marker of {node.nodeid}: {unknown('family of models', str(family), FAMILIES)}")
+    own = "language" if declared.is_language else "tensor"
+    return None if own == family else f"for {FAMILIES[family]}; {declared.path.name} is one of the {FAMILIES[own]}"
 
 
 def wanted(node: pytest.Item) -> list[str]:

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def edge_target(request: pytest.FixtureRequest) -> "Target":
-    """The class of hardware that this run is for."""
+    """The class of hardware that this run is for, with the limits of this test's model where it has one."""
+    if "_edge_study" in request.fixturenames:
+        study: Study = request.getfixturevalue("_edge_study")
+        return study.target
     return state.session(request.config).run.target
 
 

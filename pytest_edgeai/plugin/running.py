@@ -14,7 +14,7 @@ from pytest_edgeai.errors import EdgeError
 from pytest_edgeai.journal import Journal
 from pytest_edgeai.judge.claims import MIRRORED
 from pytest_edgeai.judge.quantities import Quantity
-from pytest_edgeai.plugin import state
+from pytest_edgeai.plugin import collection, state
 from pytest_edgeai.plugin.outcomes import translated
 from pytest_edgeai.records import GateResult, Outcome, Verdict
 
@@ -34,6 +34,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             raise session.problem
         for item in filter(_is_ours, items):
             _skip_for_other_targets(session, item)
+            _skip_for_other_families(session, item)
     except EdgeError as error:
         if session.worker_input is None:
             raise pytest.UsageError(str(error)) from None
@@ -119,6 +120,15 @@ def _skip_for_other_targets(session: "EdgeSession", item: pytest.Item) -> None:
         run.registry.target(name)
     if wanted and run.target.name not in wanted:
         reason = f"for the target {' or '.join(wanted)}; this run is for {run.target.name}"
+        item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def _skip_for_other_families(session: "EdgeSession", item: pytest.Item) -> None:
+    """Raises UsageError for a family that is not known."""
+    callspec = getattr(item, "callspec", None)
+    declared = session.declaration(item, callspec.params.get("_edge_study") if callspec else None)
+    reason = collection.other_family(item, declared) if declared is not None else None
+    if reason is not None:
         item.add_marker(pytest.mark.skip(reason=reason))
 
 

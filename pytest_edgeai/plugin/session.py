@@ -148,7 +148,7 @@ class EdgeSession:
         from pytest_edgeai.pipeline import Declaration
 
         try:
-            path, dataset, score, population = _edge_model(*given, **named)
+            path, dataset, score, population, limits = _edge_model(*given, **named)
         except TypeError as error:
             raise UsageError(f"{where}: {str(error).removeprefix('_')}.") from None
         settings, option = self.settings, self.config.getoption
@@ -160,14 +160,14 @@ class EdgeSession:
         population = option("edge_population") or population or settings.population
         if population not in ("unseen", "dataset"):
             raise UsageError(f"{where}: {unknown('population', population, ('unseen', 'dataset'))}")
-        return Declaration(model, items, option("edge_score") or score or settings.score, population)
+        return Declaration(model, items, option("edge_score") or score or settings.score, population, limits)
 
 
 def _edge_model(
-    path: str, dataset: str | None = None, score: Any = None, population: str | None = None
-) -> tuple[str, str | None, Any, str | None]:
+    path: str, dataset: str | None = None, score: Any = None, population: str | None = None, limits: str = ""
+) -> tuple[str, str | None, Any, str | None, str]:
     """The marker's signature."""
-    return path, dataset, score, population
+    return path, dataset, score, population, limits
 
 
 class _Listening:

@@ -6,6 +6,8 @@ the target's own, or yours: ``--edge-limit "accuracy=0.99 package=20MB"``.
 
 import pytest
 
+pytestmark = pytest.mark.edge_kind("tensor")
+
 
 def test_every_variant_keeps_its_accuracy(edge_variant, edge_target):
     assert edge_variant.accuracy >= edge_target.limits.accuracy_kept * edge_variant.reference.accuracy
