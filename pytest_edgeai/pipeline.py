@@ -579,8 +579,8 @@ class Study:
     def decide(self, claim: Claim) -> Verdict:
         """The verdict on a claim, decided once in a run."""
         if claim not in self._verdicts:
-            baseline = self._baseline_of(claim.subject)
-            wanted, turned = claims.canonical(claim, baseline, self._batch(claim.subject, claim.other))
+            batch = self._batch(claim.subject, claim.other)
+            wanted, turned = claims.canonical(claim, self._baseline_between(claim), batch)
             if wanted not in self._verdicts:
                 self._verdicts[wanted] = self._decided_once(wanted)
             if claim != wanted:
@@ -749,6 +749,13 @@ class Study:
             f"{recipe.precision} is fast only with one of {', '.join(recipe.needs)}; this CPU has {', '.join(device.features) or 'none that is known'}",
             "measure on a device of the target that has one",
         ]
+
+    def _baseline_between(self, claim: Claim) -> str:
+        """The one of the claim's two sides that is the other one's baseline, or the subject's; empty where both are baselines."""
+        original, other = claim.subject in self._unoptimized(), claim.other
+        if original and other in self._unoptimized() and other != claim.subject:
+            return ""
+        return self._baseline_of(other if original and other else claim.subject)
 
     # Items on disk, facts in the journal -------------------------------------------------------------------------------------
 
