@@ -18,7 +18,9 @@ def documents(seed: int, count: int, shift: float) -> tuple[np.ndarray, np.ndarr
     draw = np.random.default_rng(seed)
     tokens = draw.integers(30, 130, count).astype(float)
     hard = draw.gamma(9, 1 / 3, count)
-    reference = np.array([draw.normal(level, 1.5 / math.sqrt(size)) * size for level, size in zip(hard, tokens, strict=True)])
+    reference = np.array(
+        [draw.normal(level, 1.5 / math.sqrt(size)) * size for level, size in zip(hard, tokens, strict=True)]
+    )
     # A document's own share in what a conversion costs: skewed, as real ones are.
     cost = draw.gamma(2, shift / 2, count)
     return reference + cost * tokens, reference, tokens
@@ -101,7 +103,8 @@ def test_exactly_at_the_limit_hardly_more_is_passed_than_promised(count: int) ->
     runs, at = 400, 0.0487
 
     passed = sum(
-        likelihoods.perplexity(*documents(1000 * count + run, count, at), "<=", math.exp(at), RULES).outcome is Outcome.PASS
+        likelihoods.perplexity(*documents(1000 * count + run, count, at), "<=", math.exp(at), RULES).outcome
+        is Outcome.PASS
         for run in range(runs)
     )
 

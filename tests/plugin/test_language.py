@@ -1,0 +1,274 @@
+"""Language models through the plugin, with an engine in plain numpy: what is decided, what is refused, and what is told of what fails."""
+
+import json
+from pathlib import Path
+
+import fake_language
+import msgspec
+import numpy as np
+import pytest
+from language import checkpoints
+
+from pytest_edgeai.records import Outcome, Results
+
+CONFIG = {**checkpoints.LLAMA, "tie_word_embeddings": True}
+
+
+def letters(draw: np.random.Generator, count: int) -> str:
+    return "".join(draw.choice(list("abcdefghijklmnop"), count))
+
+
+def documents(count: int = 70) -> list[dict[str, str]]:
+    """As many that more than thirty are for confirmation."""
+    draw = np.random.default_rng(3)
+    return [{"text": letters(draw, 12)} for _ in range(count)]
+
+
+def gaps() -> list[dict[str, object]]:
+    draw = np.random.default_rng(4)
+    return [{"prompt": letters(draw, 6), "choices": [*"abcd"], "answer": place % 4} for place in range(40)]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint with its tokenizer."""
+    made = checkpoints.save(tmp_path_factory.mktemp("lm") / "tiny", CONFIG, checkpoints.weights_of(CONFIG))
+    (made / "tokenizer.json").write_text(fake_language.tokenizer(CONFIG["vocab_size"]))
+    return made
+
+
+@pytest.fixture
+def run(edge, folder: Path, tmp_path: Path):
+    """Runs tests of the fake engine's variants of the checkpoint."""
+
+    def start(source: str, *arguments: str, model: Path | None = folder, texts: list[dict] | str | None = None):
+        edge.pytester.makepyfile(test_edge=source)
+        edge.pytester.makeconftest("def pytest_edge_plugins(config):\n    return ['fake_language']\n")
+        given = [f"--edge-model={model}", "--edge-shape=prompt=6,output=3", *arguments]
+        if texts is not None:
+            path = tmp_path / "texts.jsonl"
+            path.write_text(texts if isinstance(texts, str) else "".join(json.dumps(one) + "\n" for one in texts))
+            given.append(f"--edge-dataset={path}")
+        return edge.run(*given)
+
+    return start
+
+
+@pytest.fixture
+def outcomes(edge):
+    """Quantity -> outcome, of the gates of the run before."""
+
+    def read() -> dict[str, Outcome]:
+        results = msgspec.json.decode((edge.report / "results.json").read_bytes(), type=Results)
+        return {gate.verdict.quantity: gate.verdict.outcome for gate in results.gates}
+
+    return read
+
+
+QUALITY = """
+def test_perplexity(edge_variant):
+    assert edge_variant.perplexity <= 1.5 * edge_variant.reference.perplexity
+def test_bits(edge_variant):
+    assert edge_variant.bits_per_byte <= 1.5 * edge_variant.reference.bits_per_byte
+def test_divergence(edge_variant):
+    assert edge_variant.kl_divergence <= 0.5
+def test_agreement(edge_variant):
+    assert edge_variant.agreement >= 0.5
+def test_size(edge_variant):
+    assert edge_variant.size <= 10**7
+"""
+
+
+def test_what_a_variant_says_about_texts_is_judged_by_documents(run, outcomes) -> None:
+    found = run(QUALITY, "--edge-recipe=lm-int8-coarse", texts=documents())
+
+    found.assert_outcomes(passed=5)
+    assert set(outcomes()) == {"perplexity", "bits_per_byte", "kl_divergence", "agreement", "size"}
+
+
+def test_a_claim_on_exactly_these_texts_is_arithmetic(run, outcomes) -> None:
+    found = run(QUALITY, "--edge-recipe=lm-int8-coarse", "--edge-population=dataset", texts=documents(5))
+
+    found.assert_outcomes(passed=5)
+
+
+def test_a_model_that_chooses_no_better_than_a_constant_answer_is_no_reference(run) -> None:
+    source = "def test_it(edge_variant):\n    assert edge_variant.accuracy >= 0.5 * edge_variant.reference.accuracy\n"
+
+    found = run(source, "--edge-recipe=lm-int8-coarse", texts=[*documents(), *gaps()])
+
+    found.assert_outcomes(failed=1)
+    found.stdout.fnmatch_lines(["*it may be no better than chance*"])
+
+
+def test_a_model_with_other_tokens_is_compared_by_bytes_alone(run, outcomes) -> None:
+    found = run(QUALITY, "--edge-recipe=lm-int8-other", texts=documents())
+
+    assert outcomes()["perplexity"] is outcomes()["kl_divergence"] is outcomes()["agreement"] is Outcome.ERROR
+    assert outcomes()["bits_per_byte"] in (Outcome.PASS, Outcome.FAIL)
+    found.stdout.fnmatch_lines(["*into other tokens than its source does*bits_per_byte is of the same bytes*"])
+
+
+def test_texts_without_gaps_have_no_accuracy(run) -> None:
+    source = "def test_it(edge_variant):\n    assert edge_variant.accuracy >= 0.5\n"
+
+    found = run(source, "--edge-recipe=lm-int8-coarse", "-rs", texts=documents())
+
+    found.assert_outcomes(skipped=1)
+    found.stdout.fnmatch_lines(["*accuracy needs prompts that go on in a right way*"])
+
+
+def test_without_texts_only_what_needs_none_is_decided(run, outcomes) -> None:
+    run(QUALITY, "--edge-recipe=lm-int8-coarse")
+
+    assert outcomes() == {
+        "perplexity": Outcome.UNSUPPORTED,
+        "bits_per_byte": Outcome.UNSUPPORTED,
+        "kl_divergence": Outcome.UNSUPPORTED,
+        "agreement": Outcome.UNSUPPORTED,
+        "size": Outcome.PASS,
+    }
+
+
+@pytest.mark.parametrize(
+    ("quantity", "told"),
+    [
+        ("speedup >= 2", "write decode.speedup, ttft.speedup, prefill.speedup or end_to_end.speedup"),
+        ("latency.p50 <= 1", "write ttft, tpot or end_to_end"),
+        ("throughput >= 1", "write decode.throughput or prefill.throughput"),
+    ],
+)
+def test_a_quantity_that_names_no_phase_is_an_error_that_names_them(run, quantity: str, told: str) -> None:
+    found = run(f"def test_it(edge_variant):\n    assert edge_variant.{quantity}\n", "--edge-recipe=lm-int8-coarse")
+
+    found.assert_outcomes(failed=1)
+    found.stdout.fnmatch_lines([f"*a language model has no {quantity.split('.', maxsplit=1)[0].split(maxsplit=1)[0]} as such*{told}*"])
+
+
+def test_phases_are_timed_against_the_engines_own_baseline(run, outcomes) -> None:
+    source = """
+def test_decode(edge_variant):
+    assert edge_variant.baseline.name == "lm-fp32"
+    assert not edge_variant.decode.speedup >= 4
+def test_same_claim_in_other_words(edge_variant):
+    assert not edge_variant.tpot.p50 <= 0.25 * edge_variant.baseline.tpot.p50
+def test_first_token(edge_variant):
+    assert edge_variant.ttft.p50 <= 5
+def test_rate(edge_variant):
+    assert edge_variant.decode.throughput >= 1
+"""
+
+    found = run(source, "--edge-recipe=lm-int8-slow")
+
+    found.assert_outcomes(passed=4)
+    assert outcomes()["decode.speedup"] is outcomes()["tpot.p50"] is Outcome.FAIL
+
+
+def test_an_engine_that_dies_is_an_error_with_its_signal_and_the_others_go_on(run) -> None:
+    source = "def test_it(edge_variant):\n    assert edge_variant.size <= 10**7\n"
+
+    found = run(source, "--edge-recipe=lm-int8-segv lm-int8-coarse")
+
+    found.assert_outcomes(passed=1, failed=1)
+    found.stdout.fnmatch_lines(["*lm-int8-segv: the worker failed in phase 'build': killed by SIGSEGV*"])
+
+
+def test_a_state_left_from_the_call_before_is_an_error(run) -> None:
+    source = "def test_it(edge_variant):\n    assert edge_variant.ttft.p50 <= 5\n"
+
+    found = run(source, "--edge-recipe=lm-int8-stale")
+
+    found.assert_outcomes(failed=1)
+    found.stdout.fnmatch_lines(["*what is timed is not what is*"])
+
+
+def test_the_choice_is_the_fastest_decoder_that_keeps_to_the_limits(run, edge) -> None:
+    source = "def test_it(edge_choice):\n    assert edge_choice.name == 'lm-int8-coarse'\n"
+    limits = "--edge-limit=speedup=0.01 footprint=1 perplexity=2 kl_divergence=2"
+
+    found = run(
+        source + "    assert edge_choice.size <= 10**7\n",
+        "--edge-recipe=lm-int8-slow lm-int8-coarse",
+        limits,
+        texts=documents(),
+    )
+
+    found.assert_outcomes(passed=1)
+    found.stdout.fnmatch_lines(["*tokens/s*"])
+
+
+@pytest.mark.parametrize(
+    ("shape", "told"),
+    [
+        ("prompt=120,output=20", "*are 140 tokens, and the model attends to 128*"),
+        ("output=1", "*output must be at least 2 tokens*"),
+        ("seq=5", "*No size named 'seq'*"),
+        ("prompt=many", "*is prompt=128,output=32, in tokens*"),
+    ],
+)
+def test_calls_that_cannot_be_are_refused(run, shape: str, told: str) -> None:
+    source = "def test_it(edge_variant):\n    assert edge_variant.size <= 10**7\n"
+
+    found = run(source, f"--edge-shape={shape}", "--edge-recipe=lm-int8-coarse")
+
+    found.assert_outcomes(failed=1)
+    found.stdout.fnmatch_lines([told])
+
+
+@pytest.mark.parametrize(
+    ("texts", "told"),
+    [("", "*is empty: there is nothing to score*"), ("{}\n", "*a line is one of*"), ("no json\n", "*this is no JSON*")],
+)
+def test_texts_that_are_none_are_told(run, texts: str, told: str) -> None:
+    found = run(QUALITY, "--edge-recipe=lm-int8-coarse", texts=texts)
+
+    assert found.ret != 0
+    found.stdout.fnmatch_lines([told])
+
+
+def test_a_folder_without_a_tokenizer_is_told(run, folder: Path, tmp_path: Path) -> None:
+    bare = checkpoints.save(tmp_path / "bare", CONFIG, checkpoints.weights_of(CONFIG))
+
+    found = run(QUALITY, "--edge-recipe=lm-int8-coarse", model=bare, texts=documents())
+
+    assert found.ret != 0
+    found.stdout.fnmatch_lines(["*has no tokenizer.json*"])
+
+
+FAMILIES = """
+import pytest
+@pytest.mark.edge_kind("tensor")
+def test_tensors(edge_variant):
+    assert edge_variant.size <= 10**7
+@pytest.mark.edge_kind("language")
+def test_language(edge_variant):
+    assert edge_variant.size <= 10**7
+"""
+
+
+def test_gates_for_another_family_of_models_are_skipped(run) -> None:
+    found = run(FAMILIES, "--edge-recipe=lm-int8-coarse", "-rs")
+
+    found.assert_outcomes(passed=1, skipped=1)
+    found.stdout.fnmatch_lines(["*for models of tensors; tiny is one of the language models*"])
+
+
+def test_a_family_that_is_not_known_is_told(run) -> None:
+    found = run("import pytest\n@pytest.mark.edge_kind('sound')\ndef test_it(edge_variant): pass\n")
+
+    assert found.ret == pytest.ExitCode.USAGE_ERROR
+    found.stderr.fnmatch_lines(["*No family of models named 'sound'*"])
+
+
+def test_each_suite_takes_the_model_that_it_is_for(edge, folder: Path) -> None:
+    edge.pytester.makepyfile(test_edge=FAMILIES)
+    edge.pytester.makeconftest(
+        "def pytest_edge_plugins(config):\n    return ['fake_language', 'fake_engine']\n"
+        "def pytest_edge_models(config):\n"
+        f"    return {{'small': {{'path': {str(edge.sample.model)!r}}}, 'tiny': {{'path': {str(folder)!r}, 'limits': 'package=1MB'}}}}\n"
+    )
+
+    found = edge.run("--edge-recipe=lm-int8-coarse fake-fp32-plain", "--edge-shape=", "-v")
+
+    found.assert_outcomes(passed=2)
+    found.stdout.fnmatch_lines_random(["*test_tensors?small-fake-fp32-plain?*", "*test_language?tiny-lm-int8-coarse?*"])
