@@ -132,6 +132,13 @@ class TextFiles:
             arrays.write(path, {PROMPT: prompts, OUTPUT: np.full(PROMPTS, self._sizes[OUTPUT], np.int64)})
         return path
 
+    def sample(self) -> Path:
+        """A prompt that any model takes, to prove that a variant answers."""
+        path = self.folder / "sample.npz"
+        if not path.exists():
+            arrays.write(path, {PROMPT: self._made_up()[None, : self._sizes[PROMPT]], OUTPUT: np.array([2])})
+        return path
+
     def texts(self) -> Path:
         """All of them, as JSON. Raises DatasetError where there are none."""
         if self._corpus is None:
@@ -168,5 +175,8 @@ class TextFiles:
             stream = np.concatenate([found["documents"], found["gaps"]])
             if len(stream):
                 return stream
+        return self._made_up()
+
+    def _made_up(self) -> NDArray[np.int32]:
         wanted = PROMPTS * self._sizes[PROMPT]
-        return np.random.default_rng(0).integers(0, self._facts.vocabulary, wanted)
+        return np.random.default_rng(0).integers(0, self._facts.vocabulary, wanted).astype(np.int32)

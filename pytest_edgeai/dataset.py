@@ -113,6 +113,10 @@ class ItemFiles:
             return self._written("timed", made_up(self._assessment, self._sizes))
         return self._written("timed", data.calls(np.arange(min(TIMED_ITEMS, len(data)))))
 
+    def sample(self) -> Path:
+        """Items to prove with that a variant answers."""
+        return self.timed()
+
     def part(self, part: str) -> Path:
         """The items of a part. Raises DatasetError where there is no data."""
         if self._dataset is None:

@@ -136,27 +136,29 @@ class Run:
         self._may_stand_in = standing == "stand-in"
         self.standing = "foreign" if self._may_stand_in and not settings.stand_in else standing
         """What the device is to the target; a stand-in only when the user accepts it."""
+        self._asked: set[str] = set()
+        self._engines: dict[str, tuple[EngineDevice, ...]] = {}
+        """Framework -> what it lists, of those that were asked and answered."""
         self._studies: dict[Declaration, Study] = {}
 
-    @functools.cached_property
+    @property
     def device(self) -> Device:
-        """As detected, with what the installed frameworks list themselves, each asked in a worker of its own."""
-        engines = {}
-        for name, framework in self.registry.frameworks.items():
-            if registry.versions(framework) is None:
-                continue
-            arguments = {"modules": list(self.registry.modules), "framework": name}
-            try:
-                listed = run_task("devices", arguments, subject=name, timeout=DEVICES_TIMEOUT)
-                engines[name] = tuple(msgspec.convert(one, EngineDevice) for one in listed)
-            except (EdgeError, msgspec.ValidationError) as error:  # the others go on without it
-                self.say(f"{name} can't be used here, see `edgeai doctor`: {error}")
-        return msgspec.structs.replace(self._detected, engines=engines)
+        """As detected, with what the frameworks that were asked so far list themselves."""
+        return msgspec.structs.replace(self._detected, engines=dict(self._engines))
 
-    @functools.cached_property
-    def installed(self) -> set[str]:
-        """Names of the frameworks that are installed and answer."""
-        return set(self.device.engines)
+    def answers(self, name: str) -> bool:
+        """Whether a framework is installed and lists its devices; asked once, in a worker of its own."""
+        if name not in self._asked:
+            self._asked.add(name)
+            framework = self.registry.framework(name)
+            if registry.versions(framework) is not None:
+                arguments = {"modules": list(self.registry.modules), "framework": name}
+                try:
+                    listed = run_task("devices", arguments, subject=name, timeout=DEVICES_TIMEOUT)
+                    self._engines[name] = tuple(msgspec.convert(one, EngineDevice) for one in listed)
+                except (EdgeError, msgspec.ValidationError) as error:  # the others go on without it
+                    self.say(f"{name} can't be used here, see `edgeai doctor`: {error}")
+        return name in self._engines
 
     @functools.cached_property
     def cache(self) -> building.Cache:
@@ -339,12 +341,13 @@ class Study:
         """Recipes with their reasons and refusals with their sentences."""
         frameworks, kind = self.run.registry.frameworks, self.model.kind
         recipes = strategy.catalogue(frameworks.values(), self.run.target, kind, self.run.settings.recipe)
-        installed = [framework for framework in frameworks.values() if framework.name in self.run.installed]
+        baseline = strategy.baseline_of(frameworks.values(), self.run.target, kind, self.run.answers)
+        installed = {recipe.framework for recipe in recipes if self.run.answers(recipe.framework)}
         plan = strategy.plan(
             recipes,
-            strategy.baseline_of(installed, self.run.target, kind),
+            baseline,
             frameworks,
-            self.run.installed,
+            installed,
             self.assessment,
             self.run.target,
             self.run.device,
@@ -353,7 +356,7 @@ class Study:
             self.run.settings.prefer_route,
             self.run.required,
             kind,
-            strategy.baselines_of(installed, kind),
+            strategy.baselines_of([frameworks[name] for name in sorted(installed)], kind),
         )
         self._note("study", self._header(plan))
         return plan
@@ -401,7 +404,7 @@ class Study:
             model=self.model,
             versions=registry.versions(self.run.registry.framework(recipe.framework)) or {},
             modules=self.run.registry.modules,
-            sample=self._items.timed(),
+            sample=self._items.sample(),
             calibration=calibration,
             calibration_digest=data.digest(data.indexes(CALIBRATION)) if isinstance(data, Dataset) else "",
         )

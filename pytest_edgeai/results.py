@@ -120,6 +120,11 @@ def gather(
     )
 
 
+def frameworks(folder: Path) -> list[str]:
+    """Those that something was to be built with."""
+    return sorted({fact["framework"] for kind, _, fact in read(folder) if kind == "variant"})
+
+
 def selected(folder: Path) -> int:
     """How many tests that are expected to decide gates were selected."""
     return max((fact for kind, _, fact in read(folder) if kind == "selected"), default=0)

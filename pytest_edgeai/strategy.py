@@ -4,7 +4,7 @@ import difflib
 import fnmatch
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, get_args
 
 import msgspec
@@ -39,6 +39,8 @@ LANGUAGE_KINDS: Final[tuple[ModelKind, ...]] = ("huggingface", "gguf")
 """Kinds of model that are language models."""
 EXTRAS: Final[Mapping[ModelKind, str]] = {"onnx": "onnxruntime", "huggingface": "openvino", "gguf": "llamacpp"}
 """Kind of model -> what to install for its baseline."""
+REFERENCES: Final[Mapping[ModelKind, str]] = {"onnx": "onnxruntime", "huggingface": "openvino"}
+"""Kind of model -> the engine whose unoptimized model comes first as the baseline of all, and as the reference of quality."""
 WHOLE_NUMBERS = ("threads", "batch")
 HINTS = ("latency", "throughput")
 KEYS = ("batch", "device", "hint", "precision", "threads")
@@ -129,25 +131,27 @@ def baselines_of(frameworks: Iterable[Framework], kind: ModelKind) -> dict[str, 
     return {name: recipes[0] for name, recipes in found.items() if recipes}
 
 
-def baseline_of(frameworks: Iterable[Framework], target: Target, kind: ModelKind) -> Recipe:
-    """The recipe of the unoptimized model at source precision.
+def baseline_of(
+    frameworks: Iterable[Framework], target: Target, kind: ModelKind, answers: Callable[[str], bool] = bool
+) -> Recipe:
+    """The recipe of the unoptimized model at source precision, of the first framework in question that ``answers``.
 
     ONNX Runtime is the engine that every ONNX model is made for. Of a language model it is the one that computes most exactly, for it is also
     what the others are compared with.
     """
-    found = {
-        framework.name: recipe
-        for framework in frameworks
-        for recipe in registry.ask_for_recipes(framework, "baseline", kind)
-    }
-    if not found:
-        raise UsageError(
-            f"No framework that is installed runs an unoptimized {kind} model, so there is no baseline to compare with: "
-            f"pip install 'pytest-edgeai[{EXTRAS[kind]}]', or see `edgeai doctor`."
-        )
-    if kind in LANGUAGE_KINDS:
-        return min(found.values(), key=lambda one: (one.precision != "fp32", one.framework != "openvino", one.name))
-    return found.get("onnxruntime") or found[min(found, key=lambda name: (rank(target, name, kind), name))]
+    found = [recipe for one in frameworks for recipe in registry.ask_for_recipes(one, "baseline", kind)]
+
+    def place(recipe: Recipe) -> tuple[bool, bool, int, str]:
+        exact = kind in LANGUAGE_KINDS and recipe.precision != "fp32"
+        return exact, recipe.framework != REFERENCES.get(kind), rank(target, recipe.framework, kind), recipe.name
+
+    for recipe in sorted(found, key=place):
+        if answers(recipe.framework):
+            return recipe
+    raise UsageError(
+        f"No framework that is installed runs an unoptimized {kind} model, so there is no baseline to compare with: "
+        f"pip install 'pytest-edgeai[{EXTRAS[kind]}]', or see `edgeai doctor`."
+    )
 
 
 def plan(

@@ -43,7 +43,7 @@ class Fake:
         self._builds = False
 
     def catalogue(self, target, kind):
-        return [Recipe(framework="fake", precision="fp32", method=method) for method in METHODS]
+        return [Recipe(framework="fake", precision="fp32", method=method) for method in METHODS if kind == "onnx"]
 
     def baseline(self, kind):
         return None

@@ -73,7 +73,7 @@ class Generator:
         tokens = [*prompt.tolist()]
         if self._method == "stale":
             self._before += 1
-            tokens = [self._before % self.vocabulary]
+            tokens = [(7 * self._before + 30) % self.vocabulary]
         for _ in range(count):
             if self._method == "slow":
                 time.sleep(1e-3)
@@ -106,7 +106,6 @@ def tokenizer(vocabulary: int) -> str:
             "version": "1.0",
             "added_tokens": [],
             "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True},
-            "decoder": {"type": "ByteLevel"},
             "model": {"type": "BPE", "vocab": signs, "merges": []},
         }
     )

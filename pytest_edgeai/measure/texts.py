@@ -85,15 +85,15 @@ def read(
     own = _own_tokens(generator, given, Path(texts), window)
     documents = sequences_of(own or given, DOCUMENTS)
     compared = () if own else _fitting(documents, vocabulary)
-    kept = Path(keep) if keep else None
+    other, kept = (Path(name) if name and not own else None for name in (reference, keep))
     found: dict[str, NDArray[Any]] = {}
-    for kind, sequences, first, other in (
-        (DOCUMENTS, documents[: len(compared)], Path(reference) if reference else None, kept),
+    for kind, sequences, expected, into in (
+        (DOCUMENTS, documents[: len(compared)], other, kept),
         (f"{DOCUMENTS}.rest", documents[len(compared) :], None, None),
         (GAPS, () if own else sequences_of(given, GAPS), None, None),
     ):
         size = generator.vocabulary if own else vocabulary
-        columns = likelihood.score(generator, sequences, size, first, other)
+        columns = likelihood.score(generator, sequences, size, expected, into)
         found |= {f"{kind}:{name}": values for name, values in columns.items()}
     if own:
         found |= {"own.lengths": own[f"{DOCUMENTS}.lengths"], "own.of": own[f"{DOCUMENTS}.of"]}

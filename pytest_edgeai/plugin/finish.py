@@ -45,6 +45,8 @@ def _gather(session: pytest.Session, edge: EdgeSession) -> Results | None:
     if not results.selected(edge.folder):
         return None
     run = edge.run
+    for framework in results.frameworks(edge.folder):  # that processes of pytest-xdist have used
+        run.answers(framework)
     found = results.gather(
         edge.folder,
         settings=edge.settings,

@@ -27,7 +27,10 @@ def edge_target(request: pytest.FixtureRequest) -> "Target":
 @pytest.fixture
 def edge_device(request: pytest.FixtureRequest) -> "Device":
     """The machine that this run is on."""
-    return state.session(request.config).run.device
+    run = state.session(request.config).run
+    for framework in run.registry.frameworks:
+        run.answers(framework)
+    return run.device
 
 
 @pytest.fixture

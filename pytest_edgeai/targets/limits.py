@@ -17,7 +17,7 @@ def changed(limits: Limits, text: str) -> Limits:
     """``limits`` with those of ``text`` in their place: ``package=20MB memory=256MB power=5W accuracy=0.99``. Raises UsageError."""
     fields: dict[str, float] = {}
     # A unit may stand apart from its number.
-    for entry in re.sub(r"(?<=[0-9.]) +(?=[a-zA-Z]+(?![a-zA-Z=]))", "", text).replace(",", " ").split():
+    for entry in re.sub(r"(?<=[0-9.]) +(?=[a-zA-Z]+(?![\w=]))", "", text).replace(",", " ").split():
         name, _, value = entry.partition("=")
         if name not in _KNOWN:
             raise UsageError(

@@ -169,7 +169,7 @@ def test_an_engine_that_dies_is_an_error_with_its_signal_and_the_others_go_on(ru
 
     found = run(source, "--edge-recipe=lm-int8-segv lm-int8-coarse")
 
-    found.assert_outcomes(passed=1, failed=1)
+    found.assert_outcomes(passed=1, errors=1)
     found.stdout.fnmatch_lines(["*lm-int8-segv: the worker failed in phase 'build': killed by SIGSEGV*"])
 
 
@@ -211,7 +211,7 @@ def test_calls_that_cannot_be_are_refused(run, shape: str, told: str) -> None:
 
     found = run(source, f"--edge-shape={shape}", "--edge-recipe=lm-int8-coarse")
 
-    found.assert_outcomes(failed=1)
+    found.assert_outcomes(errors=1)
     found.stdout.fnmatch_lines([told])
 
 
