@@ -59,7 +59,7 @@ def quantities() -> list[str]:
     """Every quantity of a variant, with its unit; those of one metric in one row."""
     from pytest_edgeai.judge.quantities import Subject, units
 
-    found = units(_metrics().values())
+    found = units(_metrics().values()) | units(_metrics().values(), language=True)
     families: dict[str, list[str]] = {}
     for name in found:
         families.setdefault(name.partition(".")[0], []).append(name)
