@@ -428,6 +428,11 @@ class Study:
             pace=pace.file_of(self.run.cache.root, self.run.device, self.run.device.cores),
         )
 
+    @property
+    def prompts(self) -> Path:
+        """The file with the inputs that calls are timed on. Raises EdgeError."""
+        return self._items.timed()
+
     @functools.cached_property
     def _sampling(self) -> Sampling:
         return Sampling(
