@@ -13,6 +13,7 @@ from pytest_edgeai.judge.claims import MIRRORED, SPEEDUPS, Claim
 from pytest_edgeai.judge.finding import Finding
 from pytest_edgeai.judge.quantities import PERCENTILES, PHASES, SETTINGS
 from pytest_edgeai.judge.rules import Rules
+from pytest_edgeai.language.generation import of_calls, of_tokens
 from pytest_edgeai.measure.bench import ALONE, Bench, Load, Setup
 from pytest_edgeai.measure.draws import Draws
 from pytest_edgeai.measure.phases import Phase
@@ -37,11 +38,11 @@ class Sampling:
     units: Mapping[str, str]
     setup: Setup
     variant: Callable[[str], Variant]
-    language: bool
-    """Whether it is a language model, whose calls have phases."""
     seed: Callable[[], int]
     note: Callable[[str, Any], None]
     note_figure: Callable[[str, str, Figure], None]
+    language: bool = False
+    """Whether it is a language model, whose calls have phases."""
     _draws: dict[tuple[tuple[str, ...], str, int], Draws] = dataclasses.field(default_factory=dict)
     """Variants that took turns, metric of blocks (else none), number of the draw -> the draw."""
 
@@ -205,7 +206,8 @@ class Sampling:
             return found[0], found[1] if claim.other else []
 
         mine, over = numbers(claim.quantity)
-        share = metric.spare.get(part or family) if isinstance(metric, Sparing) else None
+        share = metric.spare.get(of_calls(part) or family) if isinstance(metric, Sparing) else None
+        share = of_tokens(share) if share and self.language else share
         found = finding.extremes(
             mine,
             claim.operator,

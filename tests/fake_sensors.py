@@ -33,6 +33,22 @@ class Heat:
         return {"heat": 10.0 if calls else 0.0}
 
 
+class Work:
+    """Two numbers a block, of which one is for each call."""
+
+    name, units, per = "work", {"per_call": "J", "calls": ""}, "block"
+    spare = {"calls": "per_call"}  # noqa: RUF012 - as a plugin writes it
+
+    def unsupported(self):
+        return None
+
+    def arm(self):
+        pass
+
+    def read(self, calls):
+        return {"per_call": 12.0 / calls, "calls": float(calls)}
+
+
 class Files:
     """One number a process."""
 
@@ -71,4 +87,4 @@ class AbsentCall(Switches):
 
 @hookimpl
 def edge_metrics():
-    return (Switches(), Heat(), Files(), Absent(), AbsentBlock(), AbsentCall())
+    return (Switches(), Heat(), Work(), Files(), Absent(), AbsentBlock(), AbsentCall())

@@ -7,6 +7,7 @@ from typing import Any, NoReturn, Protocol, Self
 
 from pytest_edgeai.errors import UnsupportedError, UsageError, unknown
 from pytest_edgeai.judge.claims import MIRRORED, Claim
+from pytest_edgeai.language.generation import of_tokens
 from pytest_edgeai.protocols import Metric
 from pytest_edgeai.records import Figure, Recipe, Verdict
 
@@ -56,7 +57,7 @@ def units(metrics: Iterable[Metric], *, language: bool = False) -> dict[str, str
             if metric.per == "call":
                 known |= {f"{name}.{p}": unit for p in PERCENTILES} | {f"{name}.jitter": "proportion"}
             else:
-                known[name] = unit
+                known[of_tokens(name) if language else name] = unit
     return known
 
 
@@ -356,7 +357,7 @@ class Subject:
 
     @property
     def energy(self) -> Any:
-        """``.per_call`` in joules and ``.power`` in watts, and ``.idle_per_call``, ``.idle`` of them; where there are sensors that can be read."""
+        """``.per_call`` (of a language model ``.per_token``) in joules, ``.power`` in watts, and what of it is idle; where sensors can be read."""
         return self._own("energy")
 
     @property

@@ -21,6 +21,8 @@ OUTPUT: Final = "output"
 FIRST: Final = ("ttft", "prefill")
 PHASES: Final = (*FIRST, "decode", "end_to_end")
 """What of a call may be timed: until the first token; the same, as work on the prompt; all tokens after the first one; everything."""
+PER_CALL, PER_TOKEN = "per_call", "per_token"
+"""In the names of what metrics of blocks read, of tensor models and of language models."""
 COMPARED: Final = 8
 """Generated tokens that are held against the logits of what was read."""
 APART: Final = 0.5
@@ -122,6 +124,16 @@ class Prompted:
         if len(tokens) != count or not all(0 <= token < self.generator.vocabulary for token in tokens):
             raise ModelError(f"{count} tokens were asked for, and the model gave {len(tokens)}: {_few(tokens)}")
         return Stamps(len(prompt), begin, tuple(tokens), tuple(known))
+
+
+def of_tokens(name: str) -> str:
+    """What a metric reads for each call is read for each token of a language model: ``energy.per_token``."""
+    return name.replace(PER_CALL, PER_TOKEN)
+
+
+def of_calls(name: str) -> str:
+    """The other way round."""
+    return name.replace(PER_TOKEN, PER_CALL)
 
 
 def runner_of(loaded: Runner | Generator) -> Runner:

@@ -177,7 +177,7 @@ class Bench:
         self._pins.lift()
 
     def block(self, metric: str, first: int, seconds: float) -> dict[str, float]:
-        """What a metric reads around calls that last at least ``seconds`` together."""
+        """What a metric reads around calls that last at least ``seconds`` together; of a language model, a generated token counts as a call."""
         runner, items, count = self._loaded(), self._items, len(self._items)
         sensor = self._registry.metrics[metric]
         outputs: Mapping[str, NDArray[Any]] = {}
@@ -187,9 +187,10 @@ class Bench:
         while calls == 0 or time.perf_counter() - begin < seconds:
             outputs = runner(items[(first + calls) % count])
             calls += 1
-        found = _numbers(sensor, calls)
+        tokens = calls * len(outputs["tokens"]) if isinstance(runner, Prompted) else 0
+        found = _numbers(sensor, tokens or calls)
         self._demand_untimed_answer(outputs, first + calls - 1)
-        return found
+        return {generation.of_tokens(part): value for part, value in found.items()} if tokens else found
 
     def series(self, metric: str, first: int, calls: int, canaries: int) -> dict[str, Any]:
         """One number a call, and ``canaries`` runs of the constant work afterwards."""

@@ -142,7 +142,9 @@ def test_a_quantity_that_names_no_phase_is_an_error_that_names_them(run, quantit
     found = run(f"def test_it(edge_variant):\n    assert edge_variant.{quantity}\n", "--edge-recipe=lm-int8-coarse")
 
     found.assert_outcomes(failed=1)
-    found.stdout.fnmatch_lines([f"*a language model has no {quantity.split('.', maxsplit=1)[0].split(maxsplit=1)[0]} as such*{told}*"])
+    found.stdout.fnmatch_lines(
+        [f"*a language model has no {quantity.split('.', maxsplit=1)[0].split(maxsplit=1)[0]} as such*{told}*"]
+    )
 
 
 def test_phases_are_timed_against_the_engines_own_baseline(run, outcomes) -> None:
