@@ -39,13 +39,15 @@ def show(value: float, unit: str) -> str:
         case "proportion":
             return f"{100 * value:.2f} %"
         case "ratio":
-            return _digits(value)
+            return _digits(value, 3 if abs(value) < 1 else 4)  # 0.947 or 1.052: limits lie near 1
         case "ppl":
             return _digits(value, 4)  # without a sign: it has no dimension, and its name stands beside it
         case "bits/byte":
             return f"{_digits(value, 4)} {unit}"
-        case "nats" if 0 < abs(value) < 1e-4:
-            return f"{value:.1e} {unit}".replace("e-0", "e-")  # two engines that compute the same differ by so little
+        case "nats" if 0 < abs(value) < 1e-4:  # two engines that compute the same differ by so little
+            return f"{value:.1e} {unit}".replace("e-0", "e-")
+        case "nats" if abs(value) < 0.01:
+            return f"{_digits(value, 2)} {unit}"
         case _:
             return f"{_digits(value)} {unit}".rstrip()
 

@@ -62,11 +62,13 @@ def test_a_number_times_its_unit_is_in_base_units(product, base):
         (0.5, "ratio", "0.5"),
         (1.0, "ratio", "1"),
         (0.94736, "ratio", "0.947"),
+        (1.0511, "ratio", "1.051"),
         (3.14159, "J", "3.14 J"),
         (3.14159, "", "3.14"),
         (96.04, "tokens/s", "96 tokens/s"),
         (3171.6, "tokens/s", "3172 tokens/s"),
         (0.012345, "nats", "0.0123 nats"),
+        (0.0012345, "nats", "0.0012 nats"),
         (0, "nats", "0 nats"),
     ],
 )
