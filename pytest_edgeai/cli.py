@@ -327,11 +327,12 @@ def _assess_rows(name: str, told: dict[str, Any]) -> Iterator[Row]:
     yield "modalities", ", ".join(told["modalities"])
     if found.ops:
         yield "operators", ", ".join(f"{count} {name}" for name, count in found.ops.items())
-    for label, specs in (("inputs", found.inputs), ("outputs", found.outputs)):
-        for spec in specs:
-            yield label, f"{spec.name}: {spec.dtype} [{', '.join(map(str, spec.shape))}]"
-            label = ""  # noqa: PLW2901 - said once
-    yield "dynamic axes", ", ".join(found.dynamic_axes) or "none"
+    if found.language is None:
+        for label, specs in (("inputs", found.inputs), ("outputs", found.outputs)):
+            for spec in specs:
+                yield label, f"{spec.name}: {spec.dtype} [{', '.join(map(str, spec.shape))}]"
+                label = ""  # noqa: PLW2901 - said once
+        yield "dynamic axes", ", ".join(found.dynamic_axes) or "none"
     yield "", ""
     yield "Precisions", ""
     for precision, verdict in found.precisions.items():

@@ -155,8 +155,8 @@ def _hover(model: ModelResult, variant: VariantResult, measured: list[tuple[Axis
 
 
 def _escaped(text: str, limit: int) -> str:
-    """Plotly reads a few HTML tags in its texts, links among them."""
-    return html.escape(plain(text, limit), quote=False)
+    """Plotly reads a few HTML tags in its texts, links among them, and takes what stands between two dollar signs for TeX."""
+    return html.escape(plain(text, limit), quote=False).replace("$", "&#36;")
 
 
 def _nothing(model: ModelResult, quality: Axis, cost: Axis, not_measured: str) -> str:

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pytest_edgeai.records import (
-    Figure,
     GateResult,
     Limits,
     ModelResult,
@@ -102,6 +101,7 @@ def render(results: Results) -> str:
 # Parts that are alike on every page -------------------------------------------------------------------------------------------
 
 
+@functools.cache  # compiling the template takes ten times as long as filling it
 def _environment() -> "Environment":
     import jinja2
 
