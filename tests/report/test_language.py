@@ -282,6 +282,11 @@ def test_the_facts_are_those_of_a_language_model(page):
         assert absent not in facts
 
 
+def test_the_words_of_the_table_are_explained_where_there_is_a_language_model(page):
+    assert "TTFT is the time to the first token" in page.text
+    assert "TTFT" not in Page(render(sample.results())).text
+
+
 def test_nothing_is_said_of_items(page):
     assert not re.search(r"\bitems?\b", page.text)
 
