@@ -33,7 +33,7 @@ def advise(results: Results, model: ModelResult) -> Advice:
     """
     choice = model.choice
     if choice is None:
-        return Advice("none", "", "No recommendation", (_why_none(results, model),))
+        return Advice("none", "", "No recommendation", (_why_none(model),))
     name = plain(choice.recipe, 60)
     reason = (choice.reason,) if choice.reason else ()
     if not choice.meets_limits:
@@ -81,12 +81,10 @@ def _gates(count: int) -> str:
     return "1 gate" if count == 1 else f"{count} gates"
 
 
-def _why_none(results: Results, model: ModelResult) -> str:
+def _why_none(model: ModelResult) -> str:
     variants = [variant for variant in model.variants if variant.role == "variant"]
     if not variants:
         return "No variant was built."
     if all(variant.state == "failed" for variant in variants):
         return "Every variant failed to build."
-    if results.standing == "foreign":
-        return "Speed and memory, which a choice is made by, are measured on devices of the target alone."
     return "The variants were not screened in this run."

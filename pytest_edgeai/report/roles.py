@@ -29,7 +29,7 @@ def badges(model: ModelResult, variant: VariantResult) -> tuple[str, ...]:
     """In one word each, the telling one last. Where there is one baseline it needs no second one."""
     if variant.role == "baseline":
         several = len(baselines(model)) > 1
-        return ("baseline", "reference") if several and variant == reference_of(model) else ("baseline",)
+        return ("baseline", "reference") if several and variant is reference_of(model) else ("baseline",)
     if model.choice is not None and is_choice(model, variant):
         return ("choice",) if model.choice.meets_limits else ("nearest",)
     return ()

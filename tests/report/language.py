@@ -252,14 +252,19 @@ def model(*, meets: bool = True) -> ModelResult:
 
 
 def results(standing: Literal["native", "stand-in", "foreign"] = "native", *, meets: bool = True) -> Results:
-    """A run of the language suite. On a foreign device quality and size are known, and nothing is chosen."""
+    """A run of the language suite. On a foreign device quality and size are known, and the choice is the smallest."""
     found, decided = model(meets=meets), gates()
     if standing == "foreign":
         variants = tuple(
             msgspec.structs.replace(v, figures={n: f for n, f in v.figures.items() if n in ANYWHERE})
             for v in found.variants
         )
-        found = msgspec.structs.replace(found, variants=variants, choice=None)
+        smallest = Choice(
+            recipe="mlx-int4-g64",
+            meets_limits=True,
+            reason="the smallest that meets the limits; speed can't be measured on this device",
+        )
+        found = msgspec.structs.replace(found, variants=variants, choice=smallest)
         decided = tuple(gate for gate in decided if gate.verdict.quantity in ANYWHERE)
     base = sample.empty()
     target = msgspec.structs.replace(base.target, language_frameworks=("openvino", "llamacpp", "olive", "mlx"))

@@ -220,8 +220,7 @@ def test_what_was_scored_but_not_timed_is_drawn_against_size_and_the_rest_says_w
     why = "intel-xeon-2c is no device of Intel processors, where speed and memory are measured."
     assert f"No chart: no variant has a measured decode speed. {why}" in text
     assert f"No chart: no variant has a measured memory. {why}" in text
-    assert "No recommendation" in text
-    assert "measured on devices of the target alone" in text
+    assert "Do not ship mlx-int4-g64 yet: 1 gate on it failed" in text
 
 
 def test_an_engine_that_was_not_timed_is_named_below_the_chart():
