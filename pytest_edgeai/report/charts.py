@@ -20,7 +20,7 @@ _SCALES = {
 }
 
 _WIDE = 40.0
-"""From this ratio of its largest figure to the smallest, an axis is logarithmic."""
+"""From this ratio of its largest figure to the smallest, an axis is logarithmic; but not one of shares, which end at 100 %."""
 
 SERIES = 6
 """How many colours the style sheet has."""
@@ -126,7 +126,7 @@ class _Scale:
         sign = _escaped(sign, 12)
         self.data = {
             "title": f"{axis.title} ({sign})" if sign else axis.title,
-            "log": ends[0] > 0 and ends[1] / ends[0] > _WIDE,
+            "log": figures[0].unit != "proportion" and ends[0] > 0 and ends[1] / ends[0] > _WIDE,
             "more": axis.more,
         }
 

@@ -212,6 +212,22 @@ def test_another_quality_is_drawn_where_there_is_no_perplexity(missing, title, m
     assert (axis["title"].partition(" (bits")[0], axis["more"]) == (title, more)
 
 
+@pytest.mark.parametrize(
+    ("quality", "worst", "log"), [("perplexity", 3000.0, True), ("accuracy", 0.001, False)], ids=["perplexity", "share"]
+)
+def test_a_variant_that_lost_its_mind_makes_the_axis_of_perplexity_logarithmic(quality, worst, log):
+    base = (language.results() if quality == "perplexity" else without("perplexity", "bits_per_byte")).models[0]
+    lost = base.variants[-2]
+    figure = msgspec.structs.replace(lost.figures[quality], estimate=worst)
+    variants = tuple(
+        msgspec.structs.replace(v, figures=v.figures | {quality: figure}) if v is lost else v for v in base.variants
+    )
+
+    axis = charts_of(Page(render(changed(variants=variants))))["chart-1-speed"]["y"]
+
+    assert axis["log"] is log
+
+
 def test_what_was_scored_but_not_timed_is_drawn_against_size_and_the_rest_says_why_not():
     foreign = Page(render(language.results("foreign")))
     text = re.sub(r"\s+", " ", foreign.text)
