@@ -17,7 +17,7 @@ from pytest_edgeai.errors import EdgeError, UsageError, unknown
 if TYPE_CHECKING:
     from pytest_edgeai.doctor.checkup import CheckUp
     from pytest_edgeai.doctor.engines import Engine, RecipeTrial
-    from pytest_edgeai.records import Assessment, Citation, LanguageFacts, Limits, Plan, Target
+    from pytest_edgeai.records import Assessment, Citation, Limits, Plan, Target
     from pytest_edgeai.registry import Registry
 
 SCHEMA: Final = 1
@@ -210,7 +210,7 @@ def _recommend(arguments: argparse.Namespace) -> int:
                 for preference in plan.preferences
             },
             "not_measured": run.why_not_measured(),
-            "next": _next(arguments, run.target.name, bool(plan.offers)),
+            "next": _next(arguments, run.target.name, bool(plan.offers), study.assessment.language is not None),
         }
     _print(advice, arguments, lambda advice: _recommend_rows(advice, run.here))
     return 0
@@ -232,11 +232,12 @@ def _presence(found: "Registry", name: str, versions: Callable[[Any], dict[str, 
     return ", ".join(f"{distribution} {version}" for distribution, version in there.items())
 
 
-def _next(arguments: argparse.Namespace, target: str, something: bool) -> list[str]:
+def _next(arguments: argparse.Namespace, target: str, something: bool, of_language: bool) -> list[str]:
     if not something:
         return ["edgeai doctor", "edgeai recommend " + shlex.quote(arguments.model) + " --target cross"]
     words = ["pytest", "--pyargs", "pytest_edgeai.suites", f"--edge-model={arguments.model}", f"--edge-target={target}"]
-    words.append(f"--edge-dataset={arguments.dataset}" if arguments.dataset else "--edge-dataset=ITEMS.npz")
+    placeholder = "TEXT_OR_JSONL" if of_language else "ITEMS.npz"
+    words.append(f"--edge-dataset={arguments.dataset or placeholder}")
     words += [f"--edge-prefer-route={arguments.prefer_route}"] if arguments.prefer_route != "target" else []
     words += [f"--edge-require={arguments.require}"] if arguments.require else []
     words += ["--edge-stand-in"] if arguments.stand_in else []
@@ -304,38 +305,20 @@ def _mended(text: str) -> Iterator[Row]:
         yield "", f"mend: {text}"
 
 
-def _language_rows(found: "LanguageFacts") -> Iterator[Row]:
-    if found.experts:
-        yield (
-            "experts",
-            f"{found.experts} a layer, {found.experts_used} for each token; {_count(found.active_parameters)} parameters work on it",
-        )
-    shared = f", which share {found.kv_heads} of keys and values" if found.kv_heads != found.heads else ""
-    yield (
-        "architecture",
-        f"{found.family}, {found.layers} layers of {found.hidden} numbers, {found.heads} heads{shared}",
-    )
-    tied = ", whose embeddings make the logits, too" if found.tied else ""
-    yield (
-        "vocabulary",
-        f"{found.vocabulary:,} tokens{tied}; {f'tokenizer: {found.tokenizer}' if found.tokenizer else 'no tokenizer'}",
-    )
-    yield "context", f"{found.context:,} tokens"
-
-
 def _assess_rows(name: str, told: dict[str, Any]) -> Iterator[Row]:
+    from pytest_edgeai.report.facts import count, language_facts
     from pytest_edgeai.units import show
 
     found: Assessment = told["assessment"]
     yield name, ""
     yield "size", f"{show(found.bytes, 'bytes')}, SHA-256 {found.digest[:16]}..."
-    yield "parameters", f"{_count(found.parameters)} ({', '.join(found.weight_dtypes) or 'no weights'})"
+    yield "parameters", f"{count(found.parameters)} ({', '.join(found.weight_dtypes) or 'no weights'})"
     if found.language is not None:
-        yield from _language_rows(found.language)
+        yield from language_facts(found.language)
     else:
         yield (
             "work",
-            f"{_count(found.macs)} multiply-accumulates a call"
+            f"{count(found.macs)} multiply-accumulates a call"
             if found.macs is not None
             else "not known from its shapes",
         )
@@ -344,11 +327,12 @@ def _assess_rows(name: str, told: dict[str, Any]) -> Iterator[Row]:
     yield "modalities", ", ".join(told["modalities"])
     if found.ops:
         yield "operators", ", ".join(f"{count} {name}" for name, count in found.ops.items())
-    for label, specs in (("inputs", found.inputs), ("outputs", found.outputs)):
-        for spec in specs:
-            yield label, f"{spec.name}: {spec.dtype} [{', '.join(map(str, spec.shape))}]"
-            label = ""  # noqa: PLW2901 - said once
-    yield "dynamic axes", ", ".join(found.dynamic_axes) or "none"
+    if found.language is None:
+        for label, specs in (("inputs", found.inputs), ("outputs", found.outputs)):
+            for spec in specs:
+                yield label, f"{spec.name}: {spec.dtype} [{', '.join(map(str, spec.shape))}]"
+                label = ""  # noqa: PLW2901 - said once
+        yield "dynamic axes", ", ".join(found.dynamic_axes) or "none"
     yield "", ""
     yield "Precisions", ""
     for precision, verdict in found.precisions.items():
@@ -362,12 +346,14 @@ def _recommend_rows(advice: dict[str, Any], here: str) -> Iterator[Row]:
     sources = {COURSE: "course", OURS: "ours"}
     plan: Plan = advice["plan"]
     target: Target = advice["target"]
+    of_language = advice["assessment"].language is not None
     yield f"{plan.model} for {target.name} ({target.title})", ""
     yield "device", f"{here}: {advice['device'].cpu}"
     for remark in target.remarks:
         yield "remark", remark
     if advice["not_measured"] and plan.offers:
-        yield "note", f"only accuracy and size can be decided here: {advice['not_measured']}"
+        quality = "quality" if of_language else "accuracy"
+        yield "note", f"only {quality} and size can be decided here: {advice['not_measured']}"
         yield "note", "what is said of the CPU below is said of this one, where variants are built and scored"
     yield "", ""
     yield "Frameworks, in order of preference", ""
@@ -388,7 +374,11 @@ def _recommend_rows(advice: dict[str, Any], here: str) -> Iterator[Row]:
     yield "", "; ".join(f"[{sources[source]}] is {source}" for source in sources if source in cited)
     yield "", ""
     yield "Plan", ""
-    yield "baseline", f"{plan.baseline.name}: the unoptimized model"
+    if of_language:
+        told = "the unoptimized model, which quality is compared with; speed and memory with that of the same engine"
+        yield "reference", f"{plan.baseline.name}: {told}"
+    else:
+        yield "baseline", f"{plan.baseline.name}: the unoptimized model"
     for offer in plan.offers:
         yield "build", f"{offer.recipe.name}: {offer.reason}"
     if not plan.offers:
@@ -419,15 +409,6 @@ def _limits(limits: "Limits") -> Iterator[Row]:
         if value is not None:
             yield label, f"at most {show(value, unit)}"
     yield "network", "none when it runs" if limits.offline else "no limit"
-
-
-def _count(number: int) -> str:
-    from pytest_edgeai.units import show
-
-    for size, sign in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if number >= size:
-            return f"{show(number / size, 'ratio')} {sign}"
-    return str(number)
 
 
 # Printing --------------------------------------------------------------------------------------------------------------------

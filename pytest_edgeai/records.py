@@ -563,6 +563,8 @@ class ModelResult(Record, frozen=True, kw_only=True):
     preferences: tuple[Preference, ...] = ()
     """Frameworks in order of preference, each with the rules and the facts that gave it its place."""
     refusals: tuple[Refusal, ...]
+    reference: str = ""
+    """The baseline that quality is compared with, where each engine has a baseline of its own; empty where there is one."""
     variants: tuple[VariantResult, ...]
     reference: str = ""
     """The name of the one that quality is compared with; empty: the baseline."""

@@ -20,7 +20,11 @@ _SIZES = ((GB, "GB"), (MB, "MB"), (kB, "kB"))
 
 
 def show(value: float, unit: str) -> str:
-    """``value`` in ``unit`` ("s", "bytes", "ratio", "x", "proportion", else shown behind the number) for people, three digits."""
+    """``value`` in ``unit`` for people, with three digits.
+
+    "s" and "bytes" are shown in the multiple that suits them; "x", "proportion", "ratio", "ppl" and "nats" as is usual for them; another unit stands
+    behind the number as it is. Four digits of a perplexity ("ppl") and of "bits/byte": variants of a language model differ in the third one.
+    """
     if value != value or value in (float("inf"), float("-inf")):
         return str(value)
     match unit:
@@ -35,16 +39,24 @@ def show(value: float, unit: str) -> str:
         case "proportion":
             return f"{100 * value:.2f} %"
         case "ratio":
-            return _digits(value)
+            return _digits(value, 3 if abs(value) < 1 else 4)  # 0.947 or 1.052: limits lie near 1
+        case "ppl":
+            return _digits(value, 4)  # without a sign: it has no dimension, and its name stands beside it
+        case "bits/byte":
+            return f"{_digits(value, 4)} {unit}"
+        case "nats" if 0 < abs(value) < 1e-4:  # two engines that compute the same differ by so little
+            return f"{value:.1e} {unit}".replace("e-0", "e-")
+        case "nats" if abs(value) < 0.01:
+            return f"{_digits(value, 2)} {unit}"
         case _:
             return f"{_digits(value)} {unit}".rstrip()
 
 
-def _digits(value: float) -> str:
-    """Three significant digits without an exponent; whole numbers from 1000 on."""
+def _digits(value: float, count: int = 3) -> str:
+    """So many significant digits without an exponent; whole numbers from 1000 on."""
     if value == 0:
         return "0"
     if abs(value) >= 1000:
         return f"{value:.0f}"
-    text = f"{value:.3g}"
+    text = f"{value:.{count}g}"
     return f"{value:.6f}".rstrip("0").rstrip(".") if "e" in text else text

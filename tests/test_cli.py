@@ -11,6 +11,9 @@ import pytest
 
 from pytest_edgeai import cli
 from pytest_edgeai.guidance import ROUTES
+from pytest_edgeai.records import Plan, Recipe, Target
+from tests.language import checkpoints
+from tests.report import language
 
 ROOT = Path(__file__).parents[1]
 
@@ -144,6 +147,20 @@ def test_assess_as_json_is_one_document(edgeai, sample):
     assert found["assessment"]["parameters"] == 4816
 
 
+def test_assess_shows_what_is_known_of_a_language_model(edgeai, tmp_path):
+    checkpoints.make(tmp_path / "tiny", "llama-tied")
+
+    status, out, err = edgeai("assess", "tiny")
+
+    text = joined(out)
+    assert (status, err) == (0, "")
+    assert "architecture llama, 2 layers of 64 numbers, 4 heads, which share 2 of keys and values" in text
+    assert "vocabulary 80 tokens, whose embeddings make the logits, too; no tokenizer" in text
+    assert "context 128 tokens" in text
+    assert "opset" not in text
+    assert "dynamic axes" not in text
+
+
 # recommend -------------------------------------------------------------------------------------------------------------------
 
 
@@ -162,6 +179,29 @@ def test_recommend_shows_frameworks_rules_plan_limits_and_what_to_run_next(edgea
     assert "accuracy at least 95.00 % of the reference's" in text
     assert f"$ pytest --pyargs pytest_edgeai.suites --edge-model={sample.model} --edge-target=intel" in text
     assert max(map(len, [line for line in out.splitlines() if "$" not in line])) <= 80
+
+
+def test_recommend_tells_a_language_models_reference_from_the_baselines():
+    advice = {
+        "plan": Plan(
+            model="tiny_lm",
+            target="apple",
+            baseline=Recipe(framework="openvino", precision="fp32"),
+            offers=(),
+            refusals=(),
+        ),
+        "target": Target(name="apple", title="Apple silicon", frameworks=("mlx",)),
+        "device": language.results().device,
+        "assessment": language.assessment(),
+        "frameworks": {},
+        "not_measured": "",
+        "next": [],
+    }
+
+    rows = dict(cli._recommend_rows(advice, "here"))
+
+    assert rows["reference"].startswith("openvino-fp32: the unoptimized model, which quality is compared with;")
+    assert "baseline" not in rows
 
 
 def test_recommend_builds_nothing_and_leaves_the_working_folder_alone(edgeai, sample, tmp_path):

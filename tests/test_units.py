@@ -62,21 +62,48 @@ def test_a_number_times_its_unit_is_in_base_units(product, base):
         (0.5, "ratio", "0.5"),
         (1.0, "ratio", "1"),
         (0.94736, "ratio", "0.947"),
+        (1.0511, "ratio", "1.051"),
         (3.14159, "J", "3.14 J"),
         (3.14159, "", "3.14"),
+        (96.04, "tokens/s", "96 tokens/s"),
+        (3171.6, "tokens/s", "3172 tokens/s"),
+        (0.012345, "nats", "0.0123 nats"),
+        (0.0012345, "nats", "0.0012 nats"),
+        (0, "nats", "0 nats"),
     ],
 )
 def test_a_value_is_shown_with_three_digits_in_the_unit_that_suits_it(value, unit, text):
     assert show(value, unit) == text
 
 
-@pytest.mark.parametrize("unit", ["s", "bytes", "x", "proportion", "ratio", "J"])
+@pytest.mark.parametrize(
+    ("value", "unit", "text"),
+    [
+        (14.2183, "ppl", "14.22"),
+        (115.5671, "ppl", "115.6"),
+        (131072.4, "ppl", "131072"),
+        (1.0, "ppl", "1"),
+        (0.98765, "bits/byte", "0.9877 bits/byte"),
+    ],
+)
+def test_perplexity_and_bits_a_byte_have_a_digit_more(value, unit, text):
+    assert show(value, unit) == text
+
+
+def test_a_divergence_of_rounding_errors_is_not_shown_as_none():
+    assert show(1.23e-7, "nats") == "1.2e-7 nats"
+    assert show(4e-12, "nats") == "4.0e-12 nats"
+
+
+@pytest.mark.parametrize(
+    "unit", ["s", "bytes", "x", "proportion", "ratio", "J", "ppl", "nats", "bits/byte", "tokens/s"]
+)
 @pytest.mark.parametrize(("value", "text"), [(math.nan, "nan"), (math.inf, "inf"), (-math.inf, "-inf")])
 def test_what_is_not_finite_is_shown_as_such(value, text, unit):
     assert show(value, unit) == text
 
 
-@pytest.mark.parametrize("unit", ["s", "bytes", "x", "ratio", "J"])
+@pytest.mark.parametrize("unit", ["s", "bytes", "x", "ratio", "J", "ppl"])
 def test_no_value_is_shown_with_an_exponent(unit):
     values = [mantissa * 10.0**power for power in range(-9, 13) for mantissa in (1, 9.994, 9.996, 9.9999)]
 

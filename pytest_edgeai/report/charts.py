@@ -6,24 +6,21 @@ from typing import Any
 
 from pytest_edgeai.records import Figure, ModelResult, VariantResult
 from pytest_edgeai.report.figures import figure, interval, interval_name, shown, uncertain
+from pytest_edgeai.report.headings import Axis, headings_of, quality_of
 from pytest_edgeai.report.pareto import front
+from pytest_edgeai.report.roles import badges, is_choice
 from pytest_edgeai.report.text import plain
-
-COSTS = (
-    ("latency", "latency.p50", "Latency (p50)"),
-    ("memory", "memory.footprint", "Own memory footprint"),
-    ("size", "size", "Size"),
-)
-"""(short name, figure, title) of the costs that accuracy is traded against."""
 
 _SCALES = {
     "s": ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs")),
     "bytes": ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1.0, "B")),
     "proportion": ((0.01, "%"),),
+    "ratio": ((1.0, ""),),
+    "ppl": ((1.0, ""),),
 }
 
 _WIDE = 40.0
-"""From this ratio of the largest cost to the smallest, the axis is logarithmic."""
+"""From this ratio of its largest figure to the smallest, an axis is logarithmic; but not one of shares, which end at 100 %."""
 
 SERIES = 6
 """How many colours the style sheet has."""
@@ -32,12 +29,17 @@ SYMBOLS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "penta
 """By Plotly's names. Of another length than the colours, so that pairs repeat late."""
 
 
+Measured = tuple[VariantResult, Figure, Figure]
+"""A variant, its quality, its cost."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Chart:
-    """Accuracy against one cost."""
+    """Quality against one cost."""
 
     key: str
     title: str
+    """``Accuracy against latency (p50)``."""
     spoken: str
     """What a screen reader says in place of the picture."""
     missing: str
@@ -46,139 +48,132 @@ class Chart:
     """``None``: there is nothing to draw."""
 
 
-def charts(model: ModelResult, series: dict[str, int]) -> tuple[Chart, ...]:
-    """One chart for each of the costs. ``series`` gives each framework its number."""
-    return tuple(_chart(model, series, *cost) for cost in COSTS)
+def charts(model: ModelResult, series: dict[str, int], not_measured: str = "") -> tuple[Chart, ...]:
+    """One chart for each of the costs. ``series`` gives each framework its number; ``not_measured`` says why speed and memory are unknown."""
+    quality = quality_of(model)
+    return tuple(_chart(model, series, quality, cost, not_measured) for cost in headings_of(model).costs)
 
 
 def fronts(model: ModelResult) -> dict[str, tuple[str, ...]]:
     """Variant name -> the short names of the costs on whose front it is."""
     found: dict[str, list[str]] = {}
-    for key, name, _ in COSTS:
-        for variant in _on_front(_measured(model, name)):
-            found.setdefault(variant.name, []).append(key)
+    quality = quality_of(model)
+    for cost in headings_of(model).costs:
+        for variant in _on_front(_measured(model, quality, cost), quality, cost):
+            found.setdefault(variant.name, []).append(cost.key)
     return {name: tuple(keys) for name, keys in found.items()}
 
 
-def _measured(model: ModelResult, name: str) -> list[tuple[VariantResult, Figure, Figure]]:
-    """Variants with both an accuracy and that cost."""
+def _measured(model: ModelResult, quality: Axis, cost: Axis) -> list[Measured]:
+    """Variants with both."""
     found = []
     for variant in model.variants:
-        accuracy, cost = figure(variant, "accuracy"), figure(variant, name)
-        if variant.state != "failed" and accuracy is not None and cost is not None:
-            found.append((variant, accuracy, cost))
+        good, spent = figure(variant, quality.name), figure(variant, cost.name)
+        if variant.state != "failed" and good is not None and spent is not None:
+            found.append((variant, good, spent))
     return found
 
 
-def _on_front(measured: list[tuple[VariantResult, Figure, Figure]]) -> list[VariantResult]:
-    indices = front([(accuracy.estimate, cost.estimate) for _, accuracy, cost in measured])
+def _on_front(measured: list[Measured], quality: Axis, cost: Axis) -> list[VariantResult]:
+    """A front is of what is better when it is more and of what is better when it is less: what goes the other way is turned."""
+    up, right = 1 if quality.more else -1, -1 if cost.more else 1
+    indices = front([(up * good.estimate, right * spent.estimate) for _, good, spent in measured])
     return [measured[i][0] for i in indices]
 
 
-def _chart(model: ModelResult, series: dict[str, int], key: str, name: str, title: str) -> Chart:
-    measured = _measured(model, name)
-    missing = _missing(model, name, key)
+def _chart(model: ModelResult, series: dict[str, int], quality: Axis, cost: Axis, not_measured: str) -> Chart:
+    title = f"{quality.title} against {cost.title.lower()}"
+    measured = _measured(model, quality, cost)
+    missing = _missing(model, quality, cost)
     if not measured:
-        return Chart(key, title, "", _nothing(model, name, key), None)
-    best = _on_front(measured)
-    x, y = _Scale([cost for _, _, cost in measured]), _Scale([accuracy for _, accuracy, _ in measured])
+        return Chart(cost.key, title, "", _nothing(model, quality, cost, not_measured), None)
+    best = _on_front(measured, quality, cost)
+    y, x = _Scale(quality, [good for _, good, _ in measured]), _Scale(cost, [spent for _, _, spent in measured])
     points = [
         {
-            "x": x(cost),
-            "y": y(accuracy),
+            "x": x(spent),
+            "y": y(good),
             "label": _escaped(variant.name, 40),
             "note": _note(model, variant),
-            "hover": _hover(variant, key, accuracy, cost, on_front=variant in best),
+            "hover": _hover(model, variant, [(quality, good), (cost, spent)], on_front=variant in best),
             "series": series[variant.framework] % SERIES,
             "symbol": SYMBOLS[series[variant.framework] % len(SYMBOLS)],
             "front": variant in best,
-            "role": "choice" if _chosen(model, variant) else variant.role,
+            "role": "choice" if is_choice(model, variant) else variant.role,
         }
-        for variant, accuracy, cost in measured
+        for variant, good, spent in measured
     ]
-    costs = [cost.estimate for _, _, cost in measured]
     names = ", ".join(plain(variant.name, 60) for variant in best)
     return Chart(
-        key,
+        cost.key,
         title,
-        f"Chart of accuracy against {key} for {len(points)} variants. On the Pareto front: {names}. "
+        f"Chart of {quality.word} against {cost.word} for {len(points)} variants. On the Pareto front: {names}. "
         "The table of variants has the numbers.",
         f"Not shown: {missing}" if missing else "",
-        {
-            "x": {
-                "title": f"{title} ({x.sign})" if x.sign else title,
-                "log": min(costs) > 0 and max(costs) / min(costs) > _WIDE,
-            },
-            "y": {"title": f"Accuracy ({y.sign})" if y.sign else "Accuracy"},
-            "points": points,
-        },
+        {"x": x.data, "y": y.data, "points": points},
     )
 
 
 class _Scale:
     """Numbers in the unit that suits the largest estimate of an axis."""
 
-    def __init__(self, figures: list[Figure]) -> None:
-        scales = _SCALES.get(figures[0].unit, ((1.0, "" if figures[0].unit == "ratio" else figures[0].unit),))
-        top = max(abs(f.estimate) for f in figures)
-        self.size, self.sign = next((scale for scale in scales if top >= scale[0]), scales[-1])
-        self.sign = _escaped(self.sign, 12)
+    def __init__(self, axis: Axis, figures: list[Figure]) -> None:
+        self.axis = axis
+        ends = [f(found.estimate for found in figures) for f in (min, max)]
+        scales = _SCALES.get(figures[0].unit, ((1.0, figures[0].unit),))
+        top = max(map(abs, ends))
+        self.size, sign = next((scale for scale in scales if top >= scale[0]), scales[-1])
+        sign = _escaped(sign, 12)
+        self.data = {
+            "title": f"{axis.title} ({sign})" if sign else axis.title,
+            "log": figures[0].unit != "proportion" and ends[0] > 0 and ends[1] / ends[0] > _WIDE,
+            "more": axis.more,
+        }
 
     def __call__(self, figure: Figure) -> list[float]:
         """Estimate, low, high."""
-        ends = (figure.low, figure.high) if uncertain(figure) else (figure.estimate, figure.estimate)
+        drawn = self.axis.bars and uncertain(figure)
+        ends = (figure.low, figure.high) if drawn else (figure.estimate, figure.estimate)
         return [value / self.size for value in (figure.estimate, *ends)]
 
 
-def _chosen(model: ModelResult, variant: VariantResult) -> bool:
-    return model.choice is not None and variant.role == "variant" and model.choice.recipe == variant.name
-
-
 def _note(model: ModelResult, variant: VariantResult) -> str:
-    if variant.role == "baseline":
-        return "(baseline)"
-    if _chosen(model, variant) and model.choice is not None:
-        return "(choice)" if model.choice.meets_limits else "(nearest)"
-    return ""
+    roles = badges(model, variant)
+    return f"({roles[-1]})" if roles else ""
 
 
-def _hover(variant: VariantResult, key: str, accuracy: Figure, cost: Figure, *, on_front: bool) -> str:
+def _hover(model: ModelResult, variant: VariantResult, measured: list[tuple[Axis, Figure]], *, on_front: bool) -> str:
     lines = [f"<b>{_escaped(variant.name, 60)}</b>"]
-    for title, found in (("accuracy", accuracy), (key, cost)):
+    for axis, found in measured:
         ends = interval(found)
-        line = f"{title} {shown(found.estimate, found.unit)}"
+        line = f"{axis.word} {shown(found.estimate, found.unit)}"
         lines.append(_escaped(line + (f" ({interval_name(found)} {ends})" if ends else ""), 120))
     lines.append("on the Pareto front" if on_front else "not on the Pareto front")
     if variant.role == "baseline":
-        lines.append("the baseline")
+        lines.append(f"the {badges(model, variant)[-1]}")
     return "<br>".join(lines)
 
 
 def _escaped(text: str, limit: int) -> str:
-    """Plotly reads a few HTML tags in its texts, links among them."""
-    return html.escape(plain(text, limit), quote=False)
+    """Plotly reads a few HTML tags in its texts, links among them, and takes what stands between two dollar signs for TeX."""
+    return html.escape(plain(text, limit), quote=False).replace("$", "&#36;")
 
 
-def _nothing(model: ModelResult, name: str, key: str) -> str:
+def _nothing(model: ModelResult, quality: Axis, cost: Axis, not_measured: str) -> str:
     """Why there is no chart."""
     built = [variant for variant in model.variants if variant.state != "failed"]
     if not built:
         return "No chart: there is no variant."
-    lacks = [
-        title for title, wanted in (("accuracy", "accuracy"), (key, name)) if not any(figure(v, wanted) for v in built)
-    ]
-    return f"No chart: no variant has a measured {' or '.join(lacks or ['accuracy together with ' + key])}."
+    lacks = [axis.word for axis in (quality, cost) if not any(figure(variant, axis.name) for variant in built)]
+    told = f"No chart: no variant has a measured {' or '.join(lacks or [f'{quality.word} together with {cost.word}'])}."
+    return f"{told} {not_measured}" if not_measured and cost.name != "size" else told
 
 
-def _missing(model: ModelResult, name: str, key: str) -> str:
+def _missing(model: ModelResult, quality: Axis, cost: Axis) -> str:
     """One sentence on the variants that can't be in the chart, grouped by what they lack."""
     groups: dict[str, list[str]] = {}
     for variant in model.variants:
-        lacks = [
-            title
-            for title, found in (("accuracy", figure(variant, "accuracy")), (key, figure(variant, name)))
-            if found is None
-        ]
+        lacks = [axis.word for axis in (quality, cost) if figure(variant, axis.name) is None]
         if variant.state == "failed":
             groups.setdefault("failed", []).append(plain(variant.name, 60))
         elif lacks:

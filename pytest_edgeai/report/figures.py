@@ -21,6 +21,11 @@ def shown(value: float, unit: str) -> str:
     return show(value, plain(unit, 16))
 
 
+def below(found: Figure, title_unit: str) -> str:
+    """The estimate as it stands below a title that says this unit already; empty: it says none."""
+    return shown(found.estimate, found.unit).removesuffix(f" {title_unit}")
+
+
 def uncertain(figure: Figure) -> bool:
     """Whether there is an interval to show (or, at a confidence of 1, the whole range that was seen)."""
     return (

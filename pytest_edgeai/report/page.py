@@ -11,7 +11,6 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pytest_edgeai.records import (
-    Figure,
     GateResult,
     Limits,
     ModelResult,
@@ -23,7 +22,10 @@ from pytest_edgeai.records import (
 )
 from pytest_edgeai.report.advice import ORDER, Advice, advise, counts, tolerated
 from pytest_edgeai.report.charts import SERIES, SYMBOLS, Chart, charts, fronts
-from pytest_edgeai.report.figures import bare_interval, figure, interval, interval_name, shown, span, uncertain
+from pytest_edgeai.report.facts import language_facts
+from pytest_edgeai.report.figures import bare_interval, below, figure, interval, interval_name, shown, span, uncertain
+from pytest_edgeai.report.headings import QUALITY, Column, columns_of, headings_of, quality_of
+from pytest_edgeai.report.roles import badges, baseline_of, baselines, is_choice, reference_of
 from pytest_edgeai.report.text import cause, plain
 from pytest_edgeai.units import show
 
@@ -44,37 +46,6 @@ _SIGNS = {
     Outcome.UNSUPPORTED: "–",
 }
 
-_COLUMNS = (
-    ("accuracy", "Accuracy"),
-    ("size", "Size"),
-    ("latency.p50", "Latency p50"),
-    ("latency.p95", "Latency p95"),
-    ("speedup", "Speed-up"),
-    ("throughput", "Throughput"),
-    ("memory.footprint", "Own memory"),
-    ("memory.peak", "Peak memory"),
-    ("cold_start", "Cold start"),
-)
-"""Figures in the table of variants, before those of metrics from plugins."""
-
-_LEFT_OUT = frozenset(
-    {
-        *("latency.p90", "latency.p99", "latency.p999", "latency.jitter"),
-        *("memory.anonymous", "memory.mapped", "memory.inactive"),
-        *("energy.idle", "energy.idle_per_call"),
-    }
-)
-"""Figures that only ``results.json`` has: beside those above they tell little."""
-
-_TILES = (
-    ("speedup", "Speed-up"),
-    ("latency.p50", "Latency (p50)"),
-    ("memory.footprint", "Own memory"),
-    ("size", "Size"),
-    ("accuracy", "Accuracy"),
-)
-"""Figures of the choice on the first screen."""
-
 
 def render(results: Results) -> str:
     """The report. Equal results make equal pages."""
@@ -82,8 +53,7 @@ def render(results: Results) -> str:
     style, script = (_source(environment, name) for name in ("style.css", "page.js"))
     library, library_hash = _plotly()
     series = _series(results)
-    columns = _columns(results)
-    views = [_model_view(results, model, number, series, columns) for number, model in enumerate(results.models, 1)]
+    views = [_model_view(results, model, number, series) for number, model in enumerate(results.models, 1)]
     drawn = {f"chart-{view.number}-{c.key}": c.data for view in views for c in view.charts if c.data}
     verdicts, hidden = _verdicts(results.gates)
     found = counts(results.gates)
@@ -102,12 +72,12 @@ def render(results: Results) -> str:
             for variant in model.variants
             if variant.state == "failed"
         ],
-        columns=columns,
         legend=[
             (framework, number % SERIES, SYMBOLS[number % len(SYMBOLS)])
             for framework, number in series.items()
             if any(variant.framework == framework for model in results.models for variant in model.variants)
         ],
+        no_bars=list(dict.fromkeys(view.no_bars for view in views if view.no_bars)),
         confidences=_confidences(results),
         limits=_limits(results.target.limits),
         signs=_SIGNS,
@@ -131,6 +101,7 @@ def render(results: Results) -> str:
 # Parts that are alike on every page -------------------------------------------------------------------------------------------
 
 
+@functools.cache  # compiling the template takes ten times as long as filling it
 def _environment() -> "Environment":
     import jinja2
 
@@ -205,7 +176,7 @@ class Row:
     """One variant in the table."""
 
     variant: VariantResult
-    badge: str
+    badges: tuple[str, ...]
     series: int
     shape: str
     cells: tuple[Cell, ...]
@@ -230,42 +201,49 @@ class ModelView:
     advice: Advice
     tiles: tuple[Tile, ...]
     charts: tuple[Chart, ...]
+    columns: tuple[Column, ...]
     rows: tuple[Row, ...]
+    scored: bool
+    """Whether the table has an accuracy."""
+    no_bars: str
+    """The quality whose intervals the charts leave out, within a sentence; empty where they leave out none."""
+    language: tuple[tuple[str, str], ...]
+    """What is known of a language model."""
 
 
-def _columns(results: Results) -> tuple[tuple[str, str], ...]:
-    """(quantity, title) of the table: the usual ones, then what else was measured, by its own name."""
-    variants = [variant for model in results.models for variant in model.variants]
-    usual = {name for name, _ in _COLUMNS} | _LEFT_OUT
-    others = sorted({name for variant in variants for name in variant.figures} - usual)
-    # Of a metric's percentiles and spread the median is enough here.
-    others = [name for name in others if name.rpartition(".")[2] not in ("p90", "p95", "p99", "p999", "jitter")]
-    return (*_COLUMNS, *((name, plain(name, 40)) for name in others))
-
-
-def _model_view(
-    results: Results, model: ModelResult, number: int, series: dict[str, int], columns: tuple[tuple[str, str], ...]
-) -> ModelView:
-    advice = advise(results, model)
+def _model_view(results: Results, model: ModelResult, number: int, series: dict[str, int]) -> ModelView:
     best = fronts(model)
+    drawn = charts(model, series, _why_not_measured(results))
+    columns, quality = columns_of(model), quality_of(model)
+    found = model.assessment.language if model.assessment is not None else None
     return ModelView(
         number=number,
         result=model,
-        advice=advice,
+        advice=advise(results, model),
         tiles=_tiles(model),
-        charts=charts(model, series),
+        charts=drawn,
+        columns=columns,
         rows=tuple(
             Row(
                 variant,
-                _badge(model, variant),
+                badges(model, variant),
                 series[variant.framework] % SERIES,
                 SYMBOLS[series[variant.framework] % len(SYMBOLS)],
-                tuple(_cell(figure(variant, name)) for name, _ in columns),
-                best.get(variant.name, ()),
+                tuple(_cell(variant, column) for column in columns),
+                ("all",) if len(best.get(variant.name, ())) == len(drawn) > 1 else best.get(variant.name, ()),
             )
             for variant in model.variants
         ),
+        scored="accuracy" in {column.name for column in columns},
+        no_bars="" if quality.bars else quality.word,
+        language=tuple(language_facts(found)) if found is not None else (),
     )
+
+
+def _why_not_measured(results: Results) -> str:
+    if results.standing != "foreign":
+        return ""
+    return f"{plain(results.device.name, 60)} is no device of {plain(results.target.title, 60)}, where speed and memory are measured."
 
 
 def _series(results: Results) -> dict[str, int]:
@@ -276,42 +254,49 @@ def _series(results: Results) -> dict[str, int]:
     return {name: number for number, name in enumerate(names)}
 
 
-def _badge(model: ModelResult, variant: VariantResult) -> str:
-    if variant.role == "baseline":
-        return "baseline"
-    if model.choice is not None and model.choice.recipe == variant.name:
-        return "choice" if model.choice.meets_limits else "nearest"
-    return ""
-
-
-def _cell(found: Figure | None) -> Cell:
+def _cell(variant: VariantResult, column: Column) -> Cell:
+    found, tail = figure(variant, column.name), figure(variant, column.tail)
     if found is None:
         return Cell("")
     parts = [interval_name(found)] if uncertain(found) else []
     parts += [f"{found.n} samples"] if found.n > 1 else []
     parts += [plain(found.method, 80)] if found.method else []
-    return Cell(_shown(found), bare_interval(found), repr(float(found.estimate)), ", ".join(parts))
-
-
-def _shown(found: Figure) -> str:
-    return shown(found.estimate, found.unit)
+    detail = bare_interval(found)
+    if tail is not None:
+        detail = f"{column.tail.rpartition('.')[2]} {shown(tail.estimate, tail.unit)}"
+    return Cell(below(found, column.unit), detail, repr(float(found.estimate)), ", ".join(parts))
 
 
 def _tiles(model: ModelResult) -> tuple[Tile, ...]:
-    choice = next((v for v in model.variants if _badge(model, v) in ("choice", "nearest")), None)
+    choice = next((variant for variant in model.variants if is_choice(model, variant)), None)
     if choice is None:
         return ()
-    baseline = next((v for v in model.variants if v.role == "baseline"), None)
     tiles = []
-    for name, title in _TILES:
-        found = figure(choice, name)
+    for column in headings_of(model).tiles:
+        found = figure(choice, column.name)
         if found is None:
             continue
-        against = figure(baseline, name) if baseline is not None and name != "speedup" else None
-        details = [interval(found)] if uncertain(found) else []
-        details += [f"baseline {_shown(against)}"] if against is not None else []
-        tiles.append(Tile(title, _shown(found), tuple(details)))
+        ends = bare_interval(found) if column.unit else interval(found)
+        details = [ends] if ends else []
+        tiles.append(Tile(column.title, below(found, column.unit), (*details, *_against(model, choice, column))))
     return tuple(tiles)
+
+
+def _against(model: ModelResult, choice: VariantResult, column: Column) -> Iterable[str]:
+    """What the figure is compared with."""
+    several = len(baselines(model)) > 1
+    title, other = (
+        ("reference", reference_of(model))
+        if several and column.name in QUALITY
+        else ("baseline", baseline_of(model, choice))
+    )
+    if other is None:
+        return
+    if column.name.rpartition(".")[2] == "speedup":
+        if several:
+            yield f"over {plain(other.name, 40)}"
+    elif (found := figure(other, column.name)) is not None:
+        yield f"{title} {below(found, column.unit)}"
 
 
 def _title(results: Results, views: Sequence[ModelView]) -> str:
@@ -374,7 +359,7 @@ def _verdict(number: int, gate: GateResult) -> VerdictView:
         verdict=verdict,
         lines=tuple(part for line in lines for part in line.split("\n"))[:60],
         measured=shown(verdict.estimate, verdict.unit) if verdict.estimate is not None else "",
-        asked=f"{plain(verdict.operator, 4)} {shown(verdict.limit, verdict.unit)}",
+        asked=plain(verdict.claim.removeprefix(f"{verdict.subject} "), 160),
         bounds=bounds,
         tolerated=gate.tolerated,
         open=not gate.tolerated and verdict.outcome in (Outcome.FAIL, Outcome.ERROR, Outcome.INCONCLUSIVE),

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar, overload
 
 Point = tuple[float, float]
-"""(accuracy, cost): more accuracy is better, less cost is better."""
+"""(quality, cost): more quality is better, less cost is better. What goes the other way is turned by its sign."""
 
 P = TypeVar("P")
 
@@ -14,10 +14,10 @@ def dominates(one: Point, other: Point) -> bool:
 
     Equal points don't dominate each other. A point that holds a NaN is dominated by every point, itself included.
     """
-    accuracy, cost = one
+    quality, cost = one
     if other[0] != other[0] or other[1] != other[1]:
         return True
-    return accuracy >= other[0] and cost <= other[1] and (accuracy > other[0] or cost < other[1])
+    return quality >= other[0] and cost <= other[1] and (quality > other[0] or cost < other[1])
 
 
 @overload

@@ -8,7 +8,9 @@ from pytest_edgeai import device as devices
 from pytest_edgeai.records import ModelResult, Outcome, Results, VariantResult
 from pytest_edgeai.report.advice import Advice, advise, counts, tolerated
 from pytest_edgeai.report.charts import fronts
-from pytest_edgeai.report.figures import figure, shown
+from pytest_edgeai.report.figures import below, figure
+from pytest_edgeai.report.headings import Column, headings_of
+from pytest_edgeai.report.roles import badges, is_choice
 from pytest_edgeai.report.text import ascii_of, cause, clip, columns_of, plain
 
 Markup = Literal["", "green", "red", "yellow", "bold"]
@@ -16,17 +18,8 @@ Markup = Literal["", "green", "red", "yellow", "bold"]
 ROWS = 20
 """At most so many variants a model; the page has all of them."""
 
-_COLUMNS = (
-    ("size", "size"),
-    ("memory.footprint", "own memory"),
-    ("latency.p50", "p50"),
-    ("speedup", "speed-up"),
-    ("accuracy", "accuracy"),
-)
-"""On a narrow terminal the first ones are left out first."""
-
 _GAP = "  "
-_LEAST_NAME = 16
+_LEAST_NAME = 27
 
 _COLORS: dict[str, Markup] = {
     "ship": "green",
@@ -67,29 +60,29 @@ def _table(model: ModelResult, width: int, ascii_only: bool) -> Iterator[tuple[M
     variants = _shown(model)
     if not variants:
         return
-    columns = [(name, title) for name, title in _COLUMNS if any(figure(v, name) for v in variants)]
-    cells = {name: [_cell(variant, name, ascii_only) for variant in variants] for name, _ in columns}
-    sizes = {name: max(len(title), *map(columns_of, cells[name])) for name, title in columns}
-    names = [_name(variant) for variant in variants]
+    columns = [column for column in headings_of(model).lines if any(figure(v, column.name) for v in variants)]
+    cells = {column: [_cell(variant, column, ascii_only) for variant in variants] for column in columns}
+    sizes = {column: max(len(column.title), *map(columns_of, cells[column])) for column in columns}
+    names = [_name(model, variant) for variant in variants]
     longest = max(columns_of("variant"), *map(columns_of, names))
 
     def room() -> int:
-        return width - 2 - sum(len(_GAP) + sizes[name] for name, _ in columns)
+        return width - 2 - sum(len(_GAP) + sizes[column] for column in columns)
 
     while columns and room() < min(longest, _LEAST_NAME):
         del columns[0]
     space = min(longest, room())
-    head = "".join(_GAP + title.rjust(sizes[name]) for name, title in columns)
+    head = "".join(_GAP + column.title.rjust(sizes[column]) for column in columns)
     yield "bold", f"  {'variant'.ljust(space)}{head}"
     for i, variant in enumerate(variants):
-        chosen = _chosen(model, variant)
+        chosen = is_choice(model, variant)
         start = f"{'*' if chosen else ' '} {_padded(clip(names[i], space, '...' if ascii_only else '…'), space)}"
         if variant.state == "failed":
             reason = plain(cause(variant.reason, variant.name), 400)
             text = f"{start}{_GAP}failed: {reason}" if reason else f"{start}{_GAP}failed"
             yield "red", clip(ascii_of(text) if ascii_only else text, width, "..." if ascii_only else "…")
             continue
-        numbers = "".join(_GAP + _padded(cells[name][i], sizes[name], right=True) for name, _ in columns)
+        numbers = "".join(_GAP + _padded(cells[column][i], sizes[column], right=True) for column in columns)
         yield "bold" if chosen else "", start + numbers
     if len(model.variants) > len(variants):
         yield "", f"  and {len(model.variants) - len(variants)} more in the report"
@@ -100,7 +93,7 @@ def _shown(model: ModelResult) -> list[VariantResult]:
     best = fronts(model)
 
     def rank(variant: VariantResult) -> int:
-        if _chosen(model, variant) or variant.role == "baseline":
+        if is_choice(model, variant) or variant.role == "baseline":
             return 0
         return 1 if variant.name in best else 2
 
@@ -108,18 +101,14 @@ def _shown(model: ModelResult) -> list[VariantResult]:
     return [variant for _, variant in sorted(numbered, key=lambda pair: pair[0])]
 
 
-def _chosen(model: ModelResult, variant: VariantResult) -> bool:
-    return model.choice is not None and variant.role == "variant" and variant.name == model.choice.recipe
-
-
-def _name(variant: VariantResult) -> str:
+def _name(model: ModelResult, variant: VariantResult) -> str:
     name = plain(variant.name, 200)
-    return f"{name} (baseline)" if variant.role == "baseline" else name
+    return f"{name} ({badges(model, variant)[-1]})" if variant.role == "baseline" else name
 
 
-def _cell(variant: VariantResult, name: str, ascii_only: bool) -> str:
-    found = figure(variant, name)
-    text = shown(found.estimate, found.unit) if found is not None else "-"
+def _cell(variant: VariantResult, column: Column, ascii_only: bool) -> str:
+    found = figure(variant, column.name)
+    text = below(found, column.unit) if found is not None else "-"
     return ascii_of(text) if ascii_only else text
 
 

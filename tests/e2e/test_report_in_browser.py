@@ -1,5 +1,7 @@
 """The report in a real browser, with its policy in force."""
 
+import html
+import json
 import re
 import shutil
 import subprocess
@@ -8,7 +10,7 @@ from html.parser import HTMLParser
 import pytest
 
 from pytest_edgeai.report import render, write
-from tests.report import sample
+from tests.report import language, sample
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
@@ -61,8 +63,21 @@ def attributes(document: str) -> str:
         (sample.crowd(40), 3),
         (sample.hostile(), 3),
         (sample.empty(), 0),
+        (language.results(), 3),
+        (language.results("foreign"), 1),
+        (sample.hostile(language.results()), 3),
     ],
-    ids=["one model", "foreign", "several", "crowd", "hostile", "empty"],
+    ids=[
+        "one model",
+        "foreign",
+        "several",
+        "crowd",
+        "hostile",
+        "empty",
+        "language",
+        "language foreign",
+        "language hostile",
+    ],
 )
 def test_every_chart_is_drawn_and_no_script_fails(opened, run, charts):
     document = opened(render(run))
@@ -115,13 +130,13 @@ def test_the_policy_stops_a_script_that_is_not_ours(tmp_path, opened):
 
 
 def test_a_click_sorts_the_variants_and_keeps_what_is_missing_last(opened):
-    click = "document.querySelectorAll('.variants th button')[5].click();"
+    click = "document.querySelectorAll('.variants th button')[3].click();"
     orders = []
     for clicks in (1, 2):
         document = opened(probing(render(sample.results()), click * clicks))
         table = document[document.index('<table class="sortable') :]
-        assert re.findall('aria-sort="([a-z]+)"', table)[5] == ("ascending", "descending")[clicks - 1]
-        orders.append(re.findall(r'<th scope="row">([\w-]+)', table[: table.index("</table>")]))
+        assert re.findall('aria-sort="([a-z]+)"', table)[3] == ("ascending", "descending")[clicks - 1]
+        orders.append(re.findall(r'<th scope="row">.*?</svg> ([\w-]+)', table[: table.index("</table>")]))
 
     rising = [
         "openvino-int8",
@@ -140,3 +155,20 @@ def test_verdicts_can_be_filtered_and_a_link_opens_the_one_it_leads_to(opened):
     hidden = [" hidden" in tag for tag in re.findall(r'<details class="verdict"[^>]*>', filtered)]
     assert hidden.count(False) == 1
     assert re.search(r'<details class="verdict" id="verdict-1"[^>]* open', linked)
+
+
+def test_less_perplexity_is_further_up_and_more_speed_further_right(opened):
+    ranges = "['speed', 'size'].map((key) => document.getElementById(`chart-1-${key}`)._fullLayout)"
+    document = opened(
+        probing(
+            render(language.results()),
+            f"document.documentElement.dataset.ranges = JSON.stringify({ranges}.map((l) => [l.xaxis.range, l.yaxis.range, l.xaxis.title.text]));",
+        )
+    )
+
+    found = json.loads(html.unescape(re.search('data-ranges="([^"]*)"', document)[1]))
+    for (left, right), (low, high), _ in found:
+        assert left < right
+        assert low > 15.0291
+        assert high < 14.2183
+    assert [title for *_, title in found] == ["Decode speed (tokens/s) →", "← Size (MB)"]

@@ -311,8 +311,8 @@ PAYLOADS = (
 """Names that must not act."""
 
 
-def hostile() -> Results:
-    """Every text of the sample is one of the payloads."""
+def hostile(base: Results | None = None) -> Results:
+    """Every text of a sample is one of the payloads."""
     turn = iter(range(10_000))
 
     def poisoned(value: Any, key: str = "") -> Any:
@@ -330,7 +330,7 @@ def hostile() -> Results:
             case _:
                 return value
 
-    found = msgspec.convert(poisoned(msgspec.to_builtins(results(meets=False))), Results)
+    found = msgspec.convert(poisoned(msgspec.to_builtins(base or results(meets=False))), Results)
     return msgspec.structs.replace(found, standing="stand-in")
 
 

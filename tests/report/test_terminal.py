@@ -6,7 +6,7 @@ import pytest
 from pytest_edgeai.records import Outcome
 from pytest_edgeai.report import summary
 from pytest_edgeai.report.text import clip, columns_of, plain, shorten
-from tests.report import sample
+from tests.report import language, sample
 
 RUNS = {
     "one model": sample.results(),
@@ -16,6 +16,9 @@ RUNS = {
     "crowd": sample.crowd(40),
     "hostile": sample.hostile(),
     "empty": sample.empty(),
+    "language": language.results(),
+    "language, hostile": sample.hostile(language.results(meets=False)),
+    "both kinds": language.beside_tensors(),
 }
 
 

@@ -82,7 +82,7 @@
         x: front.map((point) => point.x[0]),
         y: front.map((point) => point.y[0]),
         mode: "lines",
-        line: { shape: "hv", width: 1.5, color: color("soft") },
+        line: { shape: chart.x.more ? "vh" : "hv", width: 1.5, color: color("soft") },
         hoverinfo: "skip",
       },
       ...[...groups.values()].map((points) => ({
@@ -105,8 +105,8 @@
   };
 
   const layout = (chart, print) => {
-    const axis = (spec) => ({
-      title: { text: spec.title, standoff: 8, font: { size: 13 } },
+    const axis = (spec, title) => ({
+      title: { text: title, standoff: 8, font: { size: 13 } },
       type: spec.log ? "log" : "linear",
       gridcolor: color("grid"),
       linecolor: color("rule"),
@@ -117,8 +117,8 @@
       fixedrange: print || matchMedia("(pointer: coarse)").matches,
     });
     return {
-      xaxis: { ...axis(chart.x), rangemode: "tozero" },
-      yaxis: axis(chart.y),
+      xaxis: { ...axis(chart.x, chart.x.more ? `${chart.x.title} →` : `← ${chart.x.title}`), rangemode: "tozero" },
+      yaxis: { ...axis(chart.y, chart.y.more ? chart.y.title : `${chart.y.title}, less is better`), autorange: chart.y.more ? true : "reversed" },
       showlegend: false,
       hovermode: "closest",
       hoverlabel: { bgcolor: color("raised"), bordercolor: color("rule"), font: { family: getComputedStyle(document.body).fontFamily, color: color("ink"), size: 13 }, align: "left" },
@@ -133,7 +133,7 @@
   const overlap = (a, b) => Math.max(0, Math.min(a.right, b.right) - Math.max(a.left, b.left))
     * Math.max(0, Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top));
 
-  const plain = (text) => text.replace(/&lt;/g, "<").replace(/&gt;/g, ">").replace(/&amp;/g, "&");
+  const plain = (text) => text.replace(/&lt;/g, "<").replace(/&gt;/g, ">").replace(/&#36;/g, "$").replace(/&amp;/g, "&");
   const textOf = (point, room) => {
     const width = (text) => pen.measureText(plain(text)).width;
     const full = [point.label, ...(point.note ? [point.note] : [])];
@@ -154,11 +154,11 @@
       ...marks.map(({ x, y }) => ({ left: x - 8, right: x + 8, top: y - 8, bottom: y + 8 })),
       ...marks.flatMap(({ point, x, y }) => [
         { left: xaxis.d2p(point.x[1]), right: xaxis.d2p(point.x[2]), top: y - 2, bottom: y + 2 },
-        { left: x - 2, right: x + 2, top: yaxis.d2p(point.y[2]), bottom: yaxis.d2p(point.y[1]) },
+        { left: x - 2, right: x + 2, top: Math.min(...point.y.map(yaxis.d2p)), bottom: Math.max(...point.y.map(yaxis.d2p)) },
       ]),
       ...line.slice(1).flatMap((end, i) => [
-        { left: line[i].x, right: end.x, top: line[i].y - 2, bottom: line[i].y + 2 },
-        { left: end.x - 2, right: end.x + 2, top: Math.min(line[i].y, end.y), bottom: Math.max(line[i].y, end.y) },
+        { left: line[i].x, right: end.x, top: (chart.x.more ? end : line[i]).y - 2, bottom: (chart.x.more ? end : line[i]).y + 2 },
+        { left: (chart.x.more ? line[i] : end).x - 2, right: (chart.x.more ? line[i] : end).x + 2, top: Math.min(line[i].y, end.y), bottom: Math.max(line[i].y, end.y) },
       ]),
     ];
     const taken = [];
@@ -186,7 +186,7 @@
       taken.push(best.box);
       found.push({
         x: chart.x.log ? Math.log10(point.x[0]) : point.x[0],
-        y: point.y[0],
+        y: chart.y.log ? Math.log10(point.y[0]) : point.y[0],
         ax: best.cx - x,
         ay: best.cy - y,
         text: point.role === "choice" ? `<b>${lines.join("<br>")}</b>` : lines.join("<br>"),
