@@ -400,7 +400,10 @@ def _limits(limits: "Limits") -> Iterator[Row]:
     yield "accuracy", f"at least {show(limits.accuracy_kept, 'proportion')} of the reference's"
     yield "speed", f"at least {show(limits.speedup, 'x')} the baseline's"
     yield "memory", f"at most {show(limits.footprint, 'proportion')} of the baseline's own"
+    yield "perplexity", f"of a language model, at most {show(limits.perplexity, 'x')} the reference's"
+    yield "divergence", f"of a language model, at most {show(limits.kl_divergence, 'nats')} from the reference"
     rows = {
+        "first token": (limits.ttft, "s"),
         "package": (limits.package, "bytes"),
         "peak memory": (limits.memory_bytes, "bytes"),
         "power": (limits.power_watts, "W"),

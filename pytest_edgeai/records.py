@@ -566,8 +566,6 @@ class ModelResult(Record, frozen=True, kw_only=True):
     reference: str = ""
     """The baseline that quality is compared with, where each engine has a baseline of its own; empty where there is one."""
     variants: tuple[VariantResult, ...]
-    reference: str = ""
-    """The name of the one that quality is compared with; empty: the baseline."""
     limits: Limits | None = None
     """What was demanded of its variants; ``None``: the target's."""
     choice: Choice | None

@@ -16,6 +16,7 @@ from pytest_edgeai.records import (
     ModelResult,
     Outcome,
     Results,
+    Target,
     TensorSpec,
     VariantResult,
     Verdict,
@@ -79,7 +80,7 @@ def render(results: Results) -> str:
         ],
         no_bars=list(dict.fromkeys(view.no_bars for view in views if view.no_bars)),
         confidences=_confidences(results),
-        limits=_limits(results.target.limits),
+        limits=_limits(results.target.limits, language=any(_is_language(model) for model in results.models)),
         signs=_SIGNS,
         drawn=drawn,
         style=style,
@@ -209,6 +210,8 @@ class ModelView:
     """The quality whose intervals the charts leave out, within a sentence; empty where they leave out none."""
     language: tuple[tuple[str, str], ...]
     """What is known of a language model."""
+    limits: str
+    """What is demanded of it other than what the target demands."""
 
 
 def _model_view(results: Results, model: ModelResult, number: int, series: dict[str, int]) -> ModelView:
@@ -237,7 +240,20 @@ def _model_view(results: Results, model: ModelResult, number: int, series: dict[
         scored="accuracy" in {column.name for column in columns},
         no_bars="" if quality.bars else quality.word,
         language=tuple(language_facts(found)) if found is not None else (),
+        limits=_own_limits(model, results.target),
     )
+
+
+def _is_language(model: ModelResult) -> bool:
+    return model.assessment is not None and model.assessment.language is not None
+
+
+def _own_limits(model: ModelResult, target: Target) -> str:
+    """What is demanded of this model other than what the target demands; empty where nothing is."""
+    if model.limits is None:
+        return ""
+    own, plain_ = (_limits(limits, language=_is_language(model)) for limits in (model.limits, target.limits))
+    return "; ".join(f"{label.lower()} {text}" for label, text in own if (label, text) not in plain_)
 
 
 def _why_not_measured(results: Results) -> str:
@@ -442,12 +458,18 @@ def _extent(values: set[float]) -> str:
     return " to ".join(texts)
 
 
-def _limits(limits: Limits) -> list[tuple[str, str]]:
+def _limits(limits: Limits, *, language: bool) -> list[tuple[str, str]]:
     found = [
         ("Accuracy", f"at least {100 * limits.accuracy_kept:g} % of the reference's"),
         ("Speed", f"at least {show(limits.speedup, 'x')} the baseline's"),
         ("Own memory", f"at most {100 * limits.footprint:g} % of the baseline's"),
     ]
+    if language:
+        found += [
+            ("Perplexity", f"at most {show(limits.perplexity, 'x')} the reference's"),
+            ("KL divergence", f"at most {show(limits.kl_divergence, 'nats')} from the reference"),
+        ]
+        found += [("First token", f"after at most {show(limits.ttft, 's')}")] if limits.ttft else []
     found += [("Package", f"at most {show(limits.package, 'bytes')}")] if limits.package else []
     found += [("Memory", f"at most {show(limits.memory_bytes, 'bytes')}")] if limits.memory_bytes else []
     found += [("Power", f"at most {show(limits.power_watts, 'W')}")] if limits.power_watts else []
