@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import psutil
 import pytest
 import tokenizers
@@ -20,7 +21,7 @@ from pytest_edgeai.frameworks.olive import Olive, edge_frameworks
 from pytest_edgeai.language import agreement
 from pytest_edgeai.language.checkpoint import Checkpoint
 from pytest_edgeai.language.decoder import log_probabilities
-from pytest_edgeai.measure.process import SET
+from pytest_edgeai.measure.process import OWN, SET
 from pytest_edgeai.protocols import Framework, Generator
 from pytest_edgeai.records import Device, Recipe, Target
 from pytest_edgeai.registry import versions
@@ -46,6 +47,7 @@ FP32 = Recipe(framework="olive", precision="fp32")
 MADE: dict[str, dict[str, Any]] = {
     **checkpoints.CONFIGS,
     "ending": {**checkpoints.LLAMA, "eos_token_id": list(range(checkpoints.VOCABULARY))},
+    "uneven": {**checkpoints.LLAMA, "hidden_size": 72, "intermediate_size": 88, "tie_word_embeddings": True},
     # Olive's builder takes a matrix with as many rows as there are tokens for the one that makes logits.
     "mistaken": {**checkpoints.LLAMA, "intermediate_size": checkpoints.VOCABULARY},
     "endless": {
@@ -55,7 +57,11 @@ MADE: dict[str, dict[str, Any]] = {
     },
 }
 """Name -> configuration. ``endless`` has code beside its weights, and wants to be sampled from."""
-BUILDS = [*((name, "fp32") for name in MADE), ("qwen3", "int4"), ("llama-tied", "int4"), ("mistaken", "int4")]
+ROUNDED = ("qwen3", "uneven")
+BUILDS = [
+    *((name, "fp32") for name in MADE if name != "mistaken"),
+    *((name, "int4") for name in (*ROUNDED, "mistaken")),
+]
 BUILDER = """
 import json, sys
 from pathlib import Path
@@ -73,6 +79,13 @@ for name, precision in json.load(sys.stdin):
         engine.build(recipe, Path("models", name), folder, [])
     except EdgeError as error:
         told[folder.name] = [type(error).__name__, str(error)]
+
+from olive.model import HfModelHandler
+from olive.passes.olive_pass import create_pass_from_dict
+from olive.passes.onnx.model_builder import ModelBuilder
+
+wanted = {"precision": "int4", "int4_block_size": 32, "int4_is_symmetric": True, "int4_accuracy_level": 4}
+create_pass_from_dict(ModelBuilder, wanted, disable_search=True).run(HfModelHandler("models/qwen3"), "built/at-once")
 Path("told.json").write_text(json.dumps(told))
 """
 TOKENS = np.random.default_rng(7).integers(0, checkpoints.VOCABULARY, 60)
@@ -105,11 +118,19 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     special = folder / "models" / "endless"
     (special / "code.py").write_text("open('it_ran', 'w').close()\nclass Config: ...\nclass Model: ...\n")
     (special / "generation_config.json").write_text('{"do_sample": true, "temperature": 5.0, "top_k": 40}')
+    for name in ("home", "worker"):
+        (folder / name).mkdir()
     run = subprocess.run(
         [sys.executable, "-c", BUILDER],
         cwd=folder,
         input=json.dumps(BUILDS),
-        env={**os.environ, **SET, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "HF_HOME": str(folder / "hf")},
+        env={
+            **os.environ,
+            **SET,
+            **dict.fromkeys(OWN, str(folder / "worker")),
+            "HOME": str(folder / "home"),
+            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+        },
         capture_output=True,
         text=True,
         check=False,
@@ -193,7 +214,7 @@ def test_what_was_built_says_what_its_source_says(kind: str, built: Built) -> No
 
 
 @pytest.mark.parametrize(
-    ("name", "recipe"), [*((kind, FP32) for kind in checkpoints.CONFIGS), ("qwen3", INT4), ("llama-tied", INT4)]
+    ("name", "recipe"), [*((kind, FP32) for kind in checkpoints.CONFIGS), *((kind, INT4) for kind in ROUNDED)]
 )
 def test_it_generates_what_its_own_logits_find_likeliest(name: str, recipe: Recipe, built: Built) -> None:
     generator = built.load(name, recipe)
@@ -204,7 +225,7 @@ def test_it_generates_what_its_own_logits_find_likeliest(name: str, recipe: Reci
     assert np.abs(logits.max(1) - logits[range(40), tokens]).max() < 1e-4
 
 
-@pytest.mark.parametrize("name", ["qwen3", "llama-tied"])
+@pytest.mark.parametrize("name", ROUNDED)
 def test_four_bits_are_less_and_almost_the_same(name: str, built: Built) -> None:
     whole, rounded = (agreement.normalized(logits_of(built.load(name, recipe), TOKENS, 16)) for recipe in (FP32, INT4))
     sizes = [(built.artifact(name, recipe) / "model.onnx.data").stat().st_size for recipe in (FP32, INT4)]
@@ -213,19 +234,45 @@ def test_four_bits_are_less_and_almost_the_same(name: str, built: Built) -> None
     assert sizes[1] < 0.6 * sizes[0]
 
 
-def test_a_wrong_conversion_is_noticed_and_not_published(built: Built) -> None:
-    for recipe in (FP32, INT4):
-        kind, told = built.told[f"mistaken-{recipe.precision}"]
+@pytest.mark.parametrize("name", ROUNDED)
+def test_all_matrix_products_are_rounded_and_embeddings_are_not(name: str, built: Built) -> None:
+    graph = onnx.load(built.artifact(name, INT4) / "model.onnx", load_external_data=False).graph
+    operators = {node.op_type for node in graph.node}
+    (table,) = [node.input[0] for node in graph.node if node.input and node.input[-1] == "input_ids"]
 
-        assert kind == "BuildError"
-        assert told.startswith(
-            f"{recipe.name}: asked about a text as a whole, the converted model diverges from its source"
-        )
+    assert "MatMulNBits" in operators
+    assert "MatMul" not in operators
+    assert [one.data_type for one in graph.initializer if one.name == table] == [onnx.TensorProto.FLOAT]
+
+
+def test_the_builder_itself_would_round_to_the_same_numbers(built: Built) -> None:
+    ours, theirs = (
+        onnx.load(folder / "model.onnx").graph
+        for folder in (built.artifact("qwen3", INT4), built.folder / "built/at-once")
+    )
+    numbers = [
+        {one.name: onnx.numpy_helper.to_array(one).tobytes() for one in graph.initializer} for graph in (ours, theirs)
+    ]
+
+    assert sorted(node.op_type for node in ours.node) == sorted(node.op_type for node in theirs.node)
+    assert numbers[0] == numbers[1]
+
+
+def test_a_wrong_conversion_is_noticed_and_nothing_is_made_of_it(built: Built) -> None:
+    kind, told = built.told["mistaken-int4"]
+
+    assert kind == "BuildError"
+    assert told.startswith("olive-int4: asked about a text as a whole, the converted model diverges from its source")
+    assert list(built.artifact("mistaken", INT4).iterdir()) == []
 
 
 def test_code_that_lies_in_a_checkpoint_is_not_run(built: Built) -> None:
     assert "endless-fp32" not in built.told
     assert not (built.folder / "it_ran").exists()
+
+
+def test_nothing_is_written_into_the_home_folder(built: Built) -> None:
+    assert list((built.folder / "home").rglob("*")) == []
 
 
 def test_what_can_not_be_built_is_told_before_anything_is_imported(tmp_path: Path) -> None:
