@@ -47,7 +47,7 @@ FP32 = Recipe(framework="olive", precision="fp32")
 MADE: dict[str, dict[str, Any]] = {
     **checkpoints.CONFIGS,
     "ending": {**checkpoints.LLAMA, "eos_token_id": list(range(checkpoints.VOCABULARY))},
-    "uneven": {**checkpoints.LLAMA, "hidden_size": 72, "intermediate_size": 88, "tie_word_embeddings": True},
+    "uneven": {**checkpoints.LLAMA, "hidden_size": 72, "intermediate_size": 88},
     # Olive's builder takes a matrix with as many rows as there are tokens for the one that makes logits.
     "mistaken": {**checkpoints.LLAMA, "intermediate_size": checkpoints.VOCABULARY},
     "endless": {
