@@ -62,10 +62,12 @@ SET: Final = {
     "GOMP_SPINCOUNT": "10000",
     "HF_HUB_OFFLINE": "1",
     "DO_NOT_TRACK": "1",
-    # What keeps OpenVINO and NNCF from sending telemetry and writing into the home folder when they are imported.
+    # What keeps ONNX Runtime, OpenVINO, NNCF and Olive from sending telemetry and writing into the home folder when they are imported.
     "CI": "true",
     "NO_COLOR": "1",
 }
+OWN: Final = ("TMPDIR", "TEMP", "TMP", "HF_HOME")
+"""Environment variables that name a folder of the worker's own: Olive makes one in Hugging Face's cache even where nothing is downloaded."""
 MARK: Final = "PYTEST_EDGEAI_WORKER"
 """Environment variable by which a worker's descendants are known."""
 LOG_LIMIT: Final = 64 * 2**20
@@ -122,7 +124,7 @@ class Worker:
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=self._log,
-            env={**_environment(), **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(self._home)), MARK: self._mark},
+            env={**_environment(), **dict.fromkeys(OWN, str(self._home)), MARK: self._mark},
             cwd=self._home,
             **inherit,
         )

@@ -21,7 +21,7 @@ import pytest
 
 from pytest_edgeai.errors import ModelError, WorkerError
 from pytest_edgeai.measure import channel, process
-from pytest_edgeai.measure.process import KEPT, MARK, SET, Worker, run_task
+from pytest_edgeai.measure.process import KEPT, MARK, OWN, SET, Worker, run_task
 
 ENGINE = """
 import json, os, struct, subprocess, sys, time
@@ -165,7 +165,8 @@ def test_a_worker_inherits_the_allowed_environment_alone(ask: Ask, monkeypatch: 
     assert found["LD_LIBRARY_PATH"] == "/opt/engine/lib"
     assert found["PATH"] == os.environ["PATH"]
     assert {name: found[name] for name in SET} == SET
-    assert set(found) <= KEPT | set(SET) | {"PYTHONPATH", MARK}
+    assert len({found[name] for name in OWN}) == 1
+    assert set(found) <= KEPT | set(SET) | set(OWN) | {"PYTHONPATH", MARK}
     assert "hunter2" not in json.dumps(found)
 
 

@@ -1,0 +1,203 @@
+"""Olive: language models as ONNX, in float32 and with weights of 4 bits, run by ONNX Runtime GenAI."""
+
+import gc
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pytest_edgeai.errors import BuildError, EdgeError, ModelError
+from pytest_edgeai.hookspecs import hookimpl
+from pytest_edgeai.language import agreement
+from pytest_edgeai.language.checkpoint import Checkpoint
+from pytest_edgeai.language.decoder import decoder_of
+from pytest_edgeai.language.tokens import Tokenizer
+from pytest_edgeai.protocols import Arrays, Framework, Generator
+from pytest_edgeai.records import Assessment, Device, EngineDevice, ModelKind, Recipe, Target
+
+FILE: Final = "model.onnx"
+"""The artifact, with its weights in ``model.onnx.data`` and the tokenizer's files beside it."""
+CONFIG: Final = "genai_config.json"
+"""What GenAI knows of the model."""
+
+_FP32: Final = Recipe(framework="olive", precision="fp32")
+_INT4: Final = Recipe(
+    framework="olive",
+    precision="int4",
+    # accuracy_level 4: the other side of a product is rounded to 8 bits, in blocks as well (ONNX Runtime's MatMulNBits).
+    options={"bits": 4, "block_size": 32, "is_symmetric": True, "accuracy_level": 4},
+)
+_LIKELIEST: Final = {
+    "do_sample": False,
+    "num_beams": 1,
+    "min_length": 0,
+    "repetition_penalty": 1.0,
+    "no_repeat_ngram_size": 0,
+}
+"""Whatever the model's authors prefer for chats."""
+
+
+class Olive:
+    """Weights are rounded in blocks of 32 that share a scale, those of matrix products alone: embeddings stay in float32.
+
+    Olive's builder is asked for float32, and what it made is rounded after it was held against its source. Asked for 4 bits, the builder would
+    do the same by the same quantizer, to a conversion that nobody has looked at: bit for bit the same, says a test.
+
+    On the CPU alone. GenAI's builds for NVIDIA GPUs are distributions of other names, and nothing here was tried with them.
+    """
+
+    name = "olive"
+    # The runtime is in onnxruntime; a checkpoint is read by transformers. torch, which Olive brings, only widens its numbers.
+    distributions: tuple[str, ...] = ("olive-ai", "onnxruntime-genai", "onnxruntime", "transformers")
+
+    def catalogue(self, target: Target, kind: ModelKind) -> Sequence[Recipe]:  # noqa: ARG002 - the same for every target
+        """4 bits."""
+        return (_INT4,) if kind == "huggingface" else ()
+
+    def baseline(self, kind: ModelKind) -> Recipe | None:
+        """float32: GenAI computes in it on CPUs."""
+        return _FP32 if kind == "huggingface" else None
+
+    def refusal(self, recipe: Recipe, assessment: Assessment, device: Device) -> str | None:  # noqa: ARG002
+        """Where it is quantized already, or can't be held against its source. Rows of any length fit: the last block is filled up."""
+        verdict = assessment.precisions.get("fp16" if recipe.precision == "fp32" else "int8")
+        return None if verdict is None or verdict.possible else f"{verdict.reason[:1].upper()}{verdict.reason[1:]}."
+
+    def reason(self, recipe: Recipe, assessment: Assessment, device: Device) -> str:  # noqa: ARG002
+        """What it saves."""
+        if recipe.precision == "fp32":
+            return "The model in float32, in ONNX Runtime GenAI."
+        return "Each token needs all weights of its matrix products from memory, and they have 4 bits instead of 32."
+
+    def devices(self) -> Sequence[EngineDevice]:
+        """The CPU. Olive itself isn't imported: it takes seconds, and only builds need it."""
+        import onnxruntime_genai  # noqa: F401 - that it starts is what is asked
+
+        return (EngineDevice(name="CPU"),)
+
+    def build(self, recipe: Recipe, model: Path, folder: Path, calibration: Sequence[Arrays]) -> None:  # noqa: ARG002 - nothing is calibrated
+        """Write a folder as GenAI loads it.
+
+        Raises BuildError, ModelError where there is no tokenizer, and UnsupportedError for a model that can't be held against its source.
+        """
+        checkpoint = Checkpoint(model)
+        # What would be found out after minutes, or not told in a sentence.
+        decoder_of(checkpoint)
+        Tokenizer(model)
+        try:
+            with tempfile.TemporaryDirectory(prefix="pytest-edgeai-") as scratch:
+                plain = folder if recipe.precision == "fp32" else Path(scratch)
+                _convert(model, plain)
+                agreement.demand(checkpoint, _Model(_FP32, plain, threads=1), recipe.name)
+                if recipe.precision != "fp32":
+                    _quantize(plain, recipe, folder)
+        except EdgeError:
+            raise
+        except Exception as error:
+            raise BuildError(
+                f"Olive can't build {recipe.name} of {model.name} ({type(error).__name__}: {' '.join(str(error).split())})."
+            ) from error
+
+    def load(self, recipe: Recipe, folder: Path, threads: int) -> Generator:
+        """All weights in memory, packed for the CPU's kernels."""
+        return _Model(recipe, folder, threads)
+
+
+class _Model:
+    """Satisfies :class:`pytest_edgeai.protocols.Generator`.
+
+    Logits are GenAI's, too. A session of ONNX Runtime on the same file would need no copy of each part, but a second copy of the weights in a
+    process that has generated before; and so what is scored is what is timed.
+    """
+
+    def __init__(self, recipe: Recipe, folder: Path, threads: int) -> None:
+        import onnxruntime_genai
+
+        self._api: Any = onnxruntime_genai
+        self._precision, self._threads = recipe.precision, threads
+        options = {
+            "intra_op_num_threads": threads,
+            "inter_op_num_threads": 1,
+            # Else idle threads spin on the cores that another engine is timed on.
+            "session.force_spinning_stop": "1",
+        }
+        # The end of a text is a token that there isn't. An empty list would be added to the model's own, and leave that as it is.
+        changed = {"model": {"eos_token_id": -1, "decoder": {"session_options": options}}, "search": _LIKELIEST}
+        try:
+            told = json.loads((folder / CONFIG).read_bytes())["model"]
+            self.vocabulary, self.context = int(told["vocab_size"]), int(told["context_length"])
+            config = self._api.Config(str(folder))
+            config.overlay(json.dumps(changed))
+            self._model = self._api.Model(config)
+        except Exception as error:
+            raise BuildError(
+                f"ONNX Runtime GenAI can't load {recipe.name} ({' '.join(str(error).split())})."
+            ) from error
+
+    def generate(self, prompt: NDArray[np.integer[Any]], count: int) -> Iterator[int]:
+        """The prompt is computed when it is appended, each further token when the next one is asked for."""
+        generator = self._fresh(len(prompt) + count)
+        generator.append_tokens(prompt.astype(np.int32))
+        for _ in range(count):
+            generator.generate_next_token()
+            yield int(generator.get_next_tokens()[0])
+
+    def logits(self, tokens: NDArray[np.integer[Any]], chunk: int) -> Iterator[NDArray[np.float32]]:
+        """Keys and values stay in the generator between the chunks."""
+        generator = self._fresh(len(tokens))
+        for first in range(0, len(tokens), chunk):
+            generator.append_tokens(tokens[first : first + chunk].astype(np.int32))
+            yield generator.get_output("logits")[0]
+
+    def placement(self) -> dict[str, str]:
+        """What GenAI says it runs on."""
+        precision = {"fp32": "float32", "int4": "4 bits, blocks of 32, products in int8"}[self._precision]
+        return {"device": str(self._model.device_type), "precision": precision, "threads": str(self._threads)}
+
+    def _fresh(self, length: int) -> Any:
+        """A generator with room for so many tokens: memory for their keys and values is taken at once."""
+        if length > self.context:
+            raise ModelError(f"{length} tokens are more than the {self.context} that this model attends to.")
+        parameters = self._api.GeneratorParams(self._model)
+        parameters.set_search_options(max_length=length)
+        return self._api.Generator(self._model, parameters)
+
+
+def _convert(model: Path, folder: Path) -> None:
+    """By Olive's pass itself: a workflow would log an exception instead of raising it, and keep the model a second time."""
+    from olive.model import HfModelHandler
+    from olive.passes.olive_pass import create_pass_from_dict
+    from olive.passes.onnx.model_builder import ModelBuilder
+
+    # hf_remote: code that lies beside the weights would be run otherwise.
+    wanted = {"precision": "fp32", "extra_options": {"hf_remote": False}}
+    create_pass_from_dict(ModelBuilder, wanted, disable_search=True).run(HfModelHandler(str(model)), str(folder))
+    gc.collect()  # weights lie in cycles, and the next step needs the memory
+    # It writes null where the model names no end of a text, which GenAI can't read.
+    config = json.loads((folder / CONFIG).read_bytes())
+    config["model"] = {key: value for key, value in config["model"].items() if value is not None}
+    (folder / CONFIG).write_text(json.dumps(config, indent=4))
+
+
+def _quantize(plain: Path, recipe: Recipe, folder: Path) -> None:
+    """By ONNX Runtime's quantizer."""
+    import onnx
+    from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
+
+    quantizer = MatMulNBitsQuantizer(onnx.load(plain / FILE), **recipe.options)
+    quantizer.process()
+    quantizer.model.save_model_to_file(str(folder / FILE), use_external_data_format=True)
+    for file in plain.iterdir():
+        if not file.name.startswith(FILE):
+            shutil.copy(file, folder)
+
+
+@hookimpl
+def edge_frameworks() -> Sequence[Framework]:
+    """Olive."""
+    return (Olive(),)
