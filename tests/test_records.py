@@ -29,7 +29,7 @@ from pytest_edgeai.records import (
     digest_of_file,
 )
 from tests.judge.simulated import QUIET, Series, Told
-from tests.report import sample
+from tests.report import language, sample
 
 
 def verdict(outcome: Outcome = Outcome.PASS, **fields: Any) -> Verdict:
@@ -144,6 +144,7 @@ def every_record() -> list[Record]:
             model="digits",
             target="intel",
             baseline=Recipe(framework="onnxruntime", precision="fp32"),
+            baselines={"mlx": Recipe(framework="mlx", precision="fp16")},
             offers=(Offer(recipe=RECIPE, reason="The CPU has VNNI.", citations=(CITATION,)),),
             refusals=(Refusal(recipe="mlx-int4", reason="It is not installed."),),
             preferences=(
@@ -162,6 +163,7 @@ def every_record() -> list[Record]:
             build_seconds=2.5,
         ),
         sample.results(),
+        language.results(),
         verdict(Outcome.FAIL, estimate=1.62, low=1.58, high=None, confidence=0.99, notes=("one", "two")),
     ]
     for record in found:
