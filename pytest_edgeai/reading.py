@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -175,11 +176,12 @@ class Reading:
         names = [self._corpus.texts.gaps[place].name for place in places]
         return np.unique(names, return_inverse=True)[1] if len(set(names)) < len(names) else None
 
-    def _chance(self, places: NDArray[np.int64]) -> float | None:
-        """The share of gaps that one and the same answer gets right; ``None`` where there is nothing to choose from."""
+    def _chance(self, places: NDArray[np.int64]) -> float:
+        """The share of gaps that one and the same completion, and one and the same number of a choice, get right."""
         gaps = [self._corpus.texts.gaps[place] for place in places]
-        answers = [gap.answer for gap in gaps if len(gap.choices) > 1]
-        return float(np.bincount(answers).max() / len(gaps)) if answers else None
+        completions = Counter(gap.choices[0] for gap in gaps if len(gap.choices) == 1)
+        numbers = Counter(gap.answer for gap in gaps if len(gap.choices) > 1)
+        return sum(max(counted.values(), default=0) for counted in (completions, numbers)) / len(gaps)
 
     def _demand_same_tokens(self, claim: Claim) -> None:
         """Raises ModelError where likelihoods of other tokens would be compared."""
