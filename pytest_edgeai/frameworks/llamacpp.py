@@ -1,20 +1,21 @@
 """llama.cpp: language models as GGUF files, in float16 and quantized in process."""
 
+import contextlib
 import ctypes
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_edgeai.errors import BuildError, EdgeError, UnsupportedError
+from pytest_edgeai.errors import BuildError, EdgeError
 from pytest_edgeai.hookspecs import hookimpl
 from pytest_edgeai.language import agreement, gguf_file
 from pytest_edgeai.language.checkpoint import Checkpoint
-from pytest_edgeai.language.tokens import Tokenizer
+from pytest_edgeai.language.tokens import Tokenizer, demand_fitting
 from pytest_edgeai.protocols import Arrays, Framework, Generator
 from pytest_edgeai.records import Assessment, Device, EngineDevice, ModelKind, Recipe, Target
 
@@ -50,6 +51,8 @@ I'll say we'VE 3rd-party URLs: https://example.org/a_b?c=1&d[]=%20#e   and\ttabs
 """Text in which ways to split differ: contractions, digits in groups, runs of blanks, other scripts."""
 CONTEXT: Final = 2048
 """Tokens that are attended to at most, as far as the model can: memory for all of them is taken when it is loaded."""
+ERROR: Final = 4
+"""What llama.cpp calls an error among the levels of what it logs."""
 BATCH: Final = 512
 """Tokens of a prompt that are computed at a time."""
 
@@ -128,7 +131,8 @@ class _Model:
 
         self._api: Any = llama_cpp
         header = _opened(file, vocab_only=True).metadata
-        self.context = min(CONTEXT, int(header[f"{header['general.architecture']}.context_length"]))
+        self._trained = int(header[f"{header['general.architecture']}.context_length"])
+        self.context = min(CONTEXT, self._trained)
         self._llama = _opened(
             file, n_ctx=self.context, n_batch=BATCH, n_ubatch=BATCH, n_threads=threads, n_threads_batch=threads
         )
@@ -138,7 +142,8 @@ class _Model:
 
     def generate(self, prompt: NDArray[np.integer[Any]], count: int) -> Iterator[int]:
         """The likeliest token, again and again."""
-        context, logits = self._fresh(len(prompt) + count), self._api.llama_get_logits_ith
+        demand_fitting(self, prompt, count)
+        context, logits = self._fresh(), self._api.llama_get_logits_ith
         for first in range(0, len(prompt), BATCH):
             part = prompt[first : first + BATCH]
             tokens = (self._api.llama_token * len(part))(*part.tolist())
@@ -152,7 +157,8 @@ class _Model:
 
     def logits(self, tokens: NDArray[np.integer[Any]], chunk: int) -> Iterator[NDArray[np.float32]]:
         """Chunk by chunk, for all logits at once may take gigabytes."""
-        context, size = self._fresh(len(tokens)), min(chunk, BATCH)
+        demand_fitting(self, tokens)
+        context, size = self._fresh(), min(chunk, BATCH)
         batch = self._api.llama_batch_init(size, 0, 1)
         try:
             for first in range(0, len(tokens), size):
@@ -170,12 +176,19 @@ class _Model:
         """What the file says of its weights."""
         buffer = ctypes.create_string_buffer(256)
         self._api.llama_model_desc(self._llama.model, buffer, len(buffer))
-        return {"device": "CPU", "precision": buffer.value.decode(errors="replace"), "threads": str(self._threads)}
+        return {
+            "device": "CPU",
+            "precision": buffer.value.decode(errors="replace"),
+            "threads": str(self._threads),
+            "context": f"{self.context} of {self._trained} tokens",
+        }
 
-    def _fresh(self, length: int) -> Any:
+    def encode(self, text: str) -> NDArray[np.int32]:
+        """The tokens of a text as llama.cpp finds them, without any that mark its begin or end; what looks like a special token is text."""
+        return np.array(self._llama.tokenize(text.encode(), add_bos=False, special=False), np.int32)
+
+    def _fresh(self) -> Any:
         """The context, with nothing in it."""
-        if length > self.context:
-            raise UnsupportedError(f"{length} tokens are more than the {self.context} that this model attends to.")
         context = self._llama.ctx
         self._api.llama_memory_clear(self._api.llama_get_memory(context), True)
         return context
@@ -188,10 +201,31 @@ class _Model:
 def _opened(file: Path, **options: Any) -> "Llama":
     from llama_cpp import Llama
 
+    with _heard() as said:
+        try:
+            return Llama(str(file), verbose=False, **options)
+        except (ValueError, RuntimeError) as error:
+            raise BuildError(f"llama.cpp can't load {file.name}: {said() or error}.") from error
+
+
+@contextlib.contextmanager
+def _heard() -> Iterator[Callable[[], str]]:
+    """Nothing that llama.cpp says reaches the terminal meanwhile; what is handed out tells the first of its errors."""
+    import llama_cpp
+    from llama_cpp._logger import llama_log_callback
+
+    errors: list[str] = []
+
+    def hear(level: int, text: bytes, _: Any) -> None:
+        if level == ERROR:
+            errors.append(text.decode(errors="replace").strip())
+
+    ours = llama_cpp.llama_log_callback(hear)  # kept here, for the library holds no reference
+    llama_cpp.llama_log_set(ours, ctypes.c_void_p(0))
     try:
-        return Llama(str(file), verbose=False, **options)
-    except (ValueError, RuntimeError) as error:
-        raise BuildError(f"llama.cpp can't load {file.name}: {error}.") from error
+        yield lambda: errors[0].rstrip(".") if errors else ""
+    finally:
+        llama_cpp.llama_log_set(llama_log_callback, ctypes.c_void_p(0))
 
 
 def _convert(checkpoint: Checkpoint, file: Path, name: str) -> None:
@@ -207,8 +241,7 @@ def _splitting(checkpoint: Checkpoint, name: str) -> str:
         for splitting in SPLITTINGS:
             file = Path(scratch) / f"{splitting}.gguf"
             gguf_file.write(checkpoint, file, splitting, vocabulary_only=True)
-            theirs = _opened(file, vocab_only=True).tokenize(SAMPLE.encode(), add_bos=False, special=False)
-            if theirs == own:
+            if _opened(file, vocab_only=True).tokenize(SAMPLE.encode(), add_bos=False, special=False) == own:
                 return splitting
     raise BuildError(
         f"{name}: no way that llama.cpp has to split a text gives the tokens of the model's own tokenizer, so its tokens are others: "
@@ -221,8 +254,10 @@ def _quantize(source: Path, file: Path, kind: str, name: str) -> None:
 
     settings = llama_cpp.llama_model_quantize_default_params()
     settings.ftype = getattr(llama_cpp, f"LLAMA_FTYPE_MOSTLY_{kind}")
-    if code := llama_cpp.llama_model_quantize(bytes(source), bytes(file), ctypes.byref(settings)):
-        raise BuildError(f"{name}: llama.cpp can't quantize to {kind} (llama_model_quantize: {code}).")
+    with _heard() as said:
+        if code := llama_cpp.llama_model_quantize(bytes(source), bytes(file), ctypes.byref(settings)):
+            told = said() or f"llama_model_quantize: {code}"
+            raise BuildError(f"{name}: llama.cpp can't quantize to {kind} ({told}).")
 
 
 @hookimpl

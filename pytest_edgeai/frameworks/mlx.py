@@ -1,6 +1,5 @@
 """Apple MLX: language models in float16, and quantized to 8 and 4 bits. It runs on Linux, too, where its speed says nothing about Apple silicon."""
 
-import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -8,10 +7,12 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_edgeai.errors import BuildError, EdgeError, ModelError
+from pytest_edgeai.errors import BuildError, EdgeError
 from pytest_edgeai.hookspecs import hookimpl
 from pytest_edgeai.language import agreement
-from pytest_edgeai.language.checkpoint import TOKENIZER, Checkpoint
+from pytest_edgeai.language.checkpoint import Checkpoint, ship
+from pytest_edgeai.language.decoder import decoder_of
+from pytest_edgeai.language.tokens import demand_fitting
 from pytest_edgeai.protocols import Arrays, Framework, Generator
 from pytest_edgeai.records import Assessment, Device, EngineDevice, ModelKind, Recipe, Target
 
@@ -20,14 +21,6 @@ _CATALOGUE: Final = tuple(
     Recipe(framework="mlx", precision=f"int{bits}", method=f"g{group}", options={"bits": bits, "group_size": group})
     for bits, group in ((8, 64), (4, 64), (4, 32))
 )
-SHIPPED: Final = (
-    TOKENIZER,
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "generation_config.json",
-    "chat_template.jinja",
-)
-"""Files that lie beside the weights, where the source has them."""
 
 
 class Mlx:
@@ -68,6 +61,7 @@ class Mlx:
         from mlx_lm.utils import load_model, quantize_model, save_config, save_model
 
         checkpoint = Checkpoint(model)
+        decoder_of(checkpoint)  # which refuses what couldn't be checked
         try:
             network, config = load_model(model, lazy=True)
             network.update(
@@ -79,7 +73,8 @@ class Mlx:
             config["dtype"] = config["torch_dtype"] = "float16"
             agreement.demand(checkpoint, _Model(network, config), recipe.name)
             if "bits" in recipe.options:
-                network, config = quantize_model(network, config, recipe.options["group_size"], recipe.options["bits"])
+                group, bits = (int(recipe.options[key]) for key in ("group_size", "bits"))
+                network, config = quantize_model(network, config, group, bits)
             save_model(folder, network)
             save_config(config, config_path=folder / "config.json")
         except EdgeError:
@@ -88,9 +83,7 @@ class Mlx:
             raise BuildError(
                 f"MLX can't build {recipe.name} of {model.name} ({type(error).__name__}: {error})."
             ) from error
-        for name in SHIPPED:
-            if (model / name).is_file():
-                shutil.copy(model / name, folder / name)
+        ship(model, folder)
 
     def load(self, recipe: Recipe, folder: Path, threads: int) -> Generator:  # noqa: ARG002 - it decides itself
         """All weights in memory."""
@@ -114,14 +107,14 @@ class _Model:
         """As ``mlx_lm`` generates: the next token is computed while this one is handed out."""
         from mlx_lm.generate import generate_step
 
-        self._demand_room(len(prompt) + count)
+        demand_fitting(self, prompt, count)
         tokens = self._mx.array(prompt.astype(np.int32))
         for token, _ in generate_step(tokens, self._network, max_tokens=count):
             yield int(token)
 
     def logits(self, tokens: NDArray[np.integer[Any]], chunk: int) -> Iterator[NDArray[np.float32]]:
         """With a cache of keys and values between the chunks."""
-        self._demand_room(len(tokens))
+        demand_fitting(self, tokens)
         kept = self._cache.make_prompt_cache(self._network)
         for first in range(0, len(tokens), chunk):
             part = self._mx.array(tokens[None, first : first + chunk].astype(np.int32))
@@ -132,10 +125,6 @@ class _Model:
         quantized = self._config.get("quantization")
         precision = f"{quantized['bits']} bits, groups of {quantized['group_size']}" if quantized else "float16"
         return {"device": _device(self._mx), "precision": precision}
-
-    def _demand_room(self, length: int) -> None:
-        if length > self.context:
-            raise ModelError(f"{length} tokens are more than the {self.context} that this model attends to.")
 
 
 def _device(mx: Any) -> str:

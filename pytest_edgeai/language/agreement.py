@@ -28,6 +28,7 @@ def demand(checkpoint: Checkpoint, generator: "Generator", name: str) -> None:
     # Any tokens will do: what is asked is whether both compute the same.
     tokens = np.random.default_rng(0).integers(0, sizes.vocabulary, min(TOKENS, sizes.context)).astype(np.int64)
     expected = log_probabilities(checkpoint, tokens)
+    checkpoint.release()  # before the engine has the weights, too
     for chunk, told in ((len(tokens), "asked about a text as a whole"), (1, "asked token by token")):
         found = np.concatenate([np.array(part, np.float64) for part in generator.logits(tokens, chunk)])
         if found.shape[0] != len(tokens) or found.shape[1] < sizes.vocabulary or not np.isfinite(found).all():

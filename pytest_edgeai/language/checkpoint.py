@@ -6,6 +6,7 @@ The format of the weights: https://github.com/huggingface/safetensors#format. Th
 import json
 import math
 import mmap
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,15 @@ from pytest_edgeai.errors import ModelError
 CONFIG: Final = "config.json"
 TOKENIZER: Final = "tokenizer.json"
 INDEX: Final = "model.safetensors.index.json"
+SHIPPED: Final = (
+    CONFIG,
+    TOKENIZER,
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "generation_config.json",
+    "chat_template.jinja",
+)
+"""Files that lie beside the weights, where the source has them."""
 MOST_HEADER: Final = 100_000_000
 """Bytes; the safetensors library reads no longer ones either."""
 DTYPES: Final[Mapping[str, np.dtype[Any]]] = {
@@ -104,7 +114,9 @@ class Checkpoint:
             raise ModelError(f"{self.folder}: the weight {name} is of {dtype}, not of real numbers.")
         chosen = raw[places]
         if dtype == "BF16":
-            return (chosen.astype(np.uint32) << 16).view(np.float32)
+            wide = chosen.astype(np.uint32)
+            wide <<= 16  # in place: a matrix of embeddings may be a fifth of a model
+            return wide.view(np.float32)
         return chosen.astype(np.float32, copy=False)
 
     def raw(self, name: str) -> NDArray[Any]:
@@ -115,6 +127,12 @@ class Checkpoint:
         whole = np.frombuffer(self._maps[tensor.file], np.uint8)[tensor.begin : tensor.end]
         array: NDArray[Any] = whole.view(DTYPES[tensor.dtype]).reshape(tensor.shape)
         return array
+
+    def release(self) -> None:
+        """Give back the memory that what was read of the files takes; it is read again when it is asked for."""
+        if hasattr(mmap, "MADV_DONTNEED"):
+            for data in self._maps.values():
+                data.madvise(mmap.MADV_DONTNEED)
 
     def _read_header(self, file: Path) -> dict[str, Tensor]:
         def damaged(why: str) -> ModelError:
@@ -147,6 +165,13 @@ class Checkpoint:
                 raise damaged(f"the weight {name} lies outside of it")
         self._maps[file.name] = data
         return found
+
+
+def ship(source: Path, folder: Path) -> None:
+    """Copy what makes a folder of weights usable; what lies there already stays as it is."""
+    for name in SHIPPED:
+        if (source / name).is_file() and not (folder / name).exists():
+            shutil.copy(source / name, folder / name)
 
 
 def weight_files(folder: Path) -> list[Path]:

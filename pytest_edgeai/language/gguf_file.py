@@ -4,7 +4,10 @@ The format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md. The ``ggu
 """
 
 import json
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -137,12 +140,14 @@ def write(checkpoint: Checkpoint, file: Path, splitting: str, *, vocabulary_only
     writer = GGUFWriter(str(file), ARCHITECTURES[sizes.family])
     _add_sizes(writer, sizes)
     _add_tokens(writer, checkpoint, sizes.vocabulary, splitting)
-    if not vocabulary_only:
-        for name, array in _weights(checkpoint, sizes):
-            writer.add_tensor(name, array)
+    weights = [] if vocabulary_only else list(_weights(checkpoint, sizes))
+    for weight in weights:
+        writer.add_tensor_info(weight.name, weight.shape, weight.dtype, math.prod(weight.shape) * weight.dtype.itemsize)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
+    writer.write_ti_data_to_file()
+    for weight in weights:
+        writer.write_tensor_data(weight.read().astype(weight.dtype))
     writer.close()
 
 
@@ -168,27 +173,44 @@ def _add_sizes(writer: "GGUFWriter", sizes: Decoder) -> None:
     writer.add_file_type(LlamaFileType.MOSTLY_F16)
 
 
-def _weights(checkpoint: Checkpoint, sizes: Decoder) -> Iterator[tuple[str, NDArray[Any]]]:
-    """llama.cpp's names, and its order of rows."""
+@dataclass(frozen=True, slots=True)
+class _Weight:
+    """One of the file; read when it is written, so that one at a time is in memory."""
+
+    name: str
+    """llama.cpp's."""
+    shape: tuple[int, ...]
+    read: Callable[[], NDArray[np.float32]]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return np.dtype(np.float16 if len(self.shape) > 1 else np.float32)
+
+
+def _weights(checkpoint: Checkpoint, sizes: Decoder) -> Iterator[_Weight]:
+    """With llama.cpp's names, and its order of rows."""
     from gguf import MODEL_ARCH, get_tensor_name_map
 
     architecture = ARCHITECTURES[sizes.family]
     names = get_tensor_name_map(MODEL_ARCH[architecture.upper()], sizes.layers)
     if sizes.rotation.kind == "llama3":  # llama.cpp takes it as a weight
-        yield "rope_freqs.weight", sizes.rotation.divisors(sizes.head_size).astype(np.float32)
+        divisors = sizes.rotation.divisors(sizes.head_size).astype(np.float32)
+        yield _Weight("rope_freqs.weight", divisors.shape, lambda: divisors)
     for name in checkpoint.tensors:
         if (name == "lm_head.weight" and sizes.tied) or name.endswith("rotary_emb.inv_freq"):
             continue
         theirs = names.get_name(name, try_suffixes=(".weight", ".bias"))
         if theirs is None:
             raise UnsupportedError(f"llama.cpp has no place for the weight {name} of a {sizes.family} model.")
-        array = checkpoint[name]
         # Its rotation pairs neighbours, that of transformers the halves of a head.
-        if architecture == "llama" and ".q_proj." in name:
-            array = _interleaved(array, sizes.heads)
-        if architecture == "llama" and ".k_proj." in name:
-            array = _interleaved(array, sizes.kv_heads)
-        yield theirs, array.astype(np.float16 if array.ndim > 1 else np.float32)
+        heads = {".q_proj.": sizes.heads, ".k_proj.": sizes.kv_heads} if architecture == "llama" else {}
+        turned = next((count for part, count in heads.items() if part in name), 0)
+        yield _Weight(theirs, checkpoint.tensors[name].shape, partial(_ordered, checkpoint, name, turned))
+
+
+def _ordered(checkpoint: Checkpoint, name: str, heads: int) -> NDArray[np.float32]:
+    """As the checkpoint has it, or with the rows of so many heads in another order."""
+    return _interleaved(checkpoint[name], heads) if heads else checkpoint[name]
 
 
 def _interleaved(array: NDArray[np.float32], heads: int) -> NDArray[np.float32]:
@@ -230,9 +252,9 @@ def _add_tokens(writer: "GGUFWriter", checkpoint: Checkpoint, vocabulary: int, s
     writer.add_token_types(kinds)
     writer.add_token_merges(merges)
     for name, add in (("bos", writer.add_bos_token_id), ("eos", writer.add_eos_token_id)):
-        given = checkpoint.config.get(f"{name}_token_id")
-        if isinstance(given, list):  # several may end a text
-            given = given[0] if given else None
-        if isinstance(given, int):
-            add(given)
+        number: Any = checkpoint.config.get(f"{name}_token_id")
+        if isinstance(number, list):  # several may end a text
+            number = number[0] if number else None
+        if isinstance(number, int):
+            add(number)
     writer.add_add_bos_token(False)  # texts are given as tokens

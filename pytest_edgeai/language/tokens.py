@@ -1,12 +1,16 @@
 """Tokens: turning texts into them as a checkpoint's own tokenizer does, by Hugging Face's ``tokenizers``."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pytest_edgeai.errors import ModelError
 from pytest_edgeai.language.checkpoint import TOKENIZER
+
+if TYPE_CHECKING:
+    from pytest_edgeai.protocols import Generator
 
 
 class Tokenizer:
@@ -40,3 +44,20 @@ class Tokenizer:
     def vocabulary(self) -> dict[int, str]:
         """Number -> token, as the file writes it."""
         return {number: text for text, number in self._tokenizer.get_vocab().items()}
+
+
+def demand_fitting(generator: "Generator", tokens: NDArray[np.integer[Any]], more: int = 0) -> None:
+    """Raises ModelError where there are no tokens, some that the model doesn't have, or more (with those that it is to add) than it attends to.
+
+    Engines take such ones in silence, or die of them.
+    """
+    if not len(tokens):
+        raise ModelError("A language model was given no tokens at all.")
+    if not 0 <= tokens.min() <= tokens.max() < generator.vocabulary:
+        wrong = tokens.max() if tokens.min() >= 0 else tokens.min()
+        raise ModelError(
+            f"The model has no token number {wrong}, only {generator.vocabulary} of them: its tokenizer is another model's."
+        )
+    if len(tokens) + more > generator.context:
+        told = f"{len(tokens)} tokens and {more} more" if more else f"{len(tokens)} tokens"
+        raise ModelError(f"{told} are more than the {generator.context} that this model attends to.")

@@ -109,6 +109,26 @@ def save_weights(file: Path, weights: Mapping[str, NDArray[Any]], dtype: str = "
     file.write_bytes(len(text).to_bytes(8, "little") + text + b"".join(parts))
 
 
-def make(folder: Path, kind: str) -> Path:
+def make(folder: Path, kind: str, **changes: Any) -> Path:
     """One of ``CONFIGS``, in float32."""
-    return save(folder, CONFIGS[kind], weights_of(CONFIGS[kind]))
+    config = {**CONFIGS[kind], **changes}
+    return save(folder, config, weights_of(config))
+
+
+def add_tokenizer(folder: Path, *, whole: bool = False, **parts: Any) -> None:
+    """Of some forty tokens, fewer than there are embeddings; ``whole``: of 320, which every text has. ``parts``: what else it has, as its attributes are called."""
+    import tokenizers
+
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    for name, part in parts.items():
+        setattr(tokenizer, name, part)
+    alphabet = tokenizers.pre_tokenizers.ByteLevel.alphabet() if whole else []
+    trainer = tokenizers.trainers.BpeTrainer(
+        vocab_size=320 if whole else 40,
+        special_tokens=["<|end|>"],
+        initial_alphabet=alphabet,
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(["hello world, hold the door; 1234567 it's   THE 99%"] * 9, trainer)
+    tokenizer.save(str(folder / "tokenizer.json"))

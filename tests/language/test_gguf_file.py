@@ -12,23 +12,14 @@ from pytest_edgeai.language.checkpoint import Checkpoint
 from tests.language import checkpoints
 
 gguf = pytest.importorskip("gguf")
-tokenizers = pytest.importorskip("tokenizers")
+pytest.importorskip("tokenizers")
 
 
 @pytest.fixture(scope="module", params=checkpoints.CONFIGS)
 def checkpoint(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
     folder = checkpoints.make(tmp_path_factory.mktemp("source") / request.param, request.param)
-    add_tokenizer(folder)
+    checkpoints.add_tokenizer(folder)
     return Checkpoint(folder)
-
-
-def add_tokenizer(folder: Path) -> None:
-    """Of some twenty tokens, fewer than there are embeddings."""
-    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
-    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
-    trainer = tokenizers.trainers.BpeTrainer(vocab_size=40, special_tokens=["<|end|>"], show_progress=False)
-    tokenizer.train_from_iterator(["hello world, hold the door"] * 9, trainer)
-    tokenizer.save(str(folder / "tokenizer.json"))
 
 
 def test_what_is_written_of_a_checkpoint_is_read_again(checkpoint: Checkpoint, tmp_path: Path) -> None:
@@ -56,7 +47,7 @@ def test_a_vocabulary_alone_has_no_weights(checkpoint: Checkpoint, tmp_path: Pat
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     folder = checkpoints.make(tmp_path_factory.mktemp("damaged") / "llama", "llama")
-    add_tokenizer(folder)
+    checkpoints.add_tokenizer(folder)
     gguf_file.write(Checkpoint(folder), folder / "model.gguf", "gpt-2")
     return (folder / "model.gguf").read_bytes()
 

@@ -1,14 +1,11 @@
-"""OpenVINO: fp32, bf16 and fp16, int8 by NNCF with and without control of what it costs, and compressed weights."""
+"""OpenVINO: fp32, bf16 and fp16, int8 by NNCF with and without control of what it costs, and compressed weights; language models in a module of their own."""
 
-import contextlib
-import io
 import logging
-import os
 import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_edgeai.errors import BuildError, EdgeError, UnsupportedError, unknown
+from pytest_edgeai.frameworks.openvino import kernels, language, runtime
 from pytest_edgeai.hookspecs import hookimpl
-from pytest_edgeai.protocols import Arrays, Framework, Runner
+from pytest_edgeai.protocols import Arrays, Framework, Generator, Runner
 from pytest_edgeai.records import Assessment, Device, EngineDevice, ModelKind, Recipe, Target
 
 FILE: Final = "model.xml"
@@ -70,19 +68,16 @@ _RECIPES: Final = (
         options={"mode": "int8_sym", "activation_group": _GROUP},
     ),
 )
-_CATALOGUE: Final[dict[str, tuple[Recipe, ...]]] = {"onnx": _RECIPES}
+_CATALOGUE: Final[dict[str, tuple[Recipe, ...]]] = {"onnx": _RECIPES, "huggingface": language.CATALOGUE}
 _TUNING: Final = ("batch", "device", "hint", "precision", "threads")
 _PRECISIONS: Final = ("bf16", "f16", "f32")
 _COPIED: Final = 128 * 2**10
 """Bytes of an input up to which copying it into the request's own memory costs less than wrapping the array where it is (some 10 us)."""
 _FLOATS: Final = ("float16", "float32", "float64", "bfloat16")
-_WORKERS: Final = ("Convolution", "Deconvolution", "FullyConnected", "MatMul")
 _ELSE: Final = "Take another precision, or train the model with quantization."
 _QUIRK: Final = {"SNIPPETS_MODE": "DISABLE"}
 """Where a stream has one thread, OpenVINO 2026.4.1 makes one kernel of a chain of matrix products, and in int8 that kernel's answers are
 wrong by a factor of 1e9."""
-_STORED: Final = {"int8": ("i8", "u8"), "int4": ("i4", "u4")}
-"""Precision of compressed weights -> what the plugin calls it."""
 
 
 class OpenVino:
@@ -114,19 +109,22 @@ class OpenVino:
     tunes = True
 
     def catalogue(self, target: Target, kind: ModelKind) -> Sequence[Recipe]:  # noqa: ARG002 - the same for every target
-        """Whole networks in bf16, fp16, fp32 and int8, and weights alone in int8 and int4."""
+        """Whole networks in bf16, fp16, fp32 and int8, and weights alone in int8 and int4; of language models always weights alone."""
         return _CATALOGUE.get(kind, ())
 
-    def baseline(self, kind: ModelKind) -> Recipe | None:  # noqa: ARG002 - never
-        """None: the baseline of an ONNX model is ONNX Runtime's."""
-        return None
+    def baseline(self, kind: ModelKind) -> Recipe | None:
+        """A language model in float32; the baseline of an ONNX model is ONNX Runtime's."""
+        return language.BASELINE if kind == "huggingface" else None
 
     def refusal(self, recipe: Recipe, assessment: Assessment, device: Device) -> str | None:
         """Where the model can't be brought to the precision, the device doesn't have it, or the tuning can't be had."""
-        return _unfit(recipe, assessment) or _lacking(recipe, device) or _untunable(recipe, assessment, device)
+        unfit = language.refusal if assessment.language is not None else _unfit
+        return unfit(recipe, assessment) or _lacking(recipe, device) or _untunable(recipe, assessment, device)
 
     def reason(self, recipe: Recipe, assessment: Assessment, device: Device) -> str:
         """Where the work is, and what the CPU has for it."""
+        if assessment.language is not None:
+            return language.reason(recipe)
         work = assessment.precisions.get("int8-static")
         told = _capital(work.reason) if work is not None and work.possible else f"{assessment.parameters} parameters"
         there = [name for name in recipe.needs if name in device.features]
@@ -160,7 +158,7 @@ class OpenVino:
 
     def devices(self) -> Sequence[EngineDevice]:
         """What OpenVINO lists."""
-        core = _openvino().Core()
+        core = runtime.imported().Core()
         return [
             EngineDevice(
                 name=name,
@@ -173,12 +171,18 @@ class OpenVino:
         ]
 
     def build(self, recipe: Recipe, model: Path, folder: Path, calibration: Sequence[Arrays]) -> None:
-        """Write ``model.xml`` and ``model.bin``. Raises BuildError, or UnsupportedError where OpenVINO lacks an operator."""
+        """Write ``model.xml`` and ``model.bin``; of a language model, all that :func:`language.build` does.
+
+        Raises BuildError, or UnsupportedError where OpenVINO lacks an operator.
+        """
+        if model.is_dir() or model.suffix == ".gguf":
+            language.build(recipe, model, folder)
+            return
         if recipe.calibrated and not calibration:
             raise BuildError(f"{recipe.name} needs calibration items, and there are none.")
         try:
-            with _quiet():
-                openvino = _openvino()
+            with runtime.quiet():
+                openvino = runtime.imported()
                 network = openvino.Core().read_model(model)
                 names = [port.get_any_name() for port in network.outputs]
                 if recipe.method == "weights":
@@ -196,10 +200,12 @@ class OpenVino:
                 raise UnsupportedError(
                     f"OpenVINO lacks operators of this model: {lacking[1].strip()}. Export the model without them, or choose a recipe of another framework."
                 ) from error
-            raise BuildError(f"OpenVINO can't build {recipe.name} of {model.name}: {_said(error)}.") from error
+            raise BuildError(f"OpenVINO can't build {recipe.name} of {model.name}: {runtime.said(error)}.") from error
 
-    def load(self, recipe: Recipe, folder: Path, threads: int) -> Runner:
+    def load(self, recipe: Recipe, folder: Path, threads: int) -> Runner | Generator:
         """A compiled model with at most ``threads`` threads, or as many as the recipe says. Raises EdgeError."""
+        if (folder / language.FILE).is_file():
+            return language.load(recipe, folder, threads)
         return _Caller(_Network(recipe, folder / FILE, threads))
 
 
@@ -219,7 +225,7 @@ def _unfit(recipe: Recipe, assessment: Assessment) -> str | None:
         low = [dtype for dtype in assessment.weight_dtypes if not dtype.startswith(_FLOATS)]
         has = f"it has weights in {' and '.join(low)}"
         return f"The model is already quantized ({has}), so there is no fp32 variant of it." if low else None
-    verdict = assessment.precisions.get("int8-static" if recipe.precision in _STORED else recipe.precision)
+    verdict = assessment.precisions.get("int8-static" if recipe.precision in kernels.STORED else recipe.precision)
     if verdict is not None and not verdict.possible:
         return f"{_capital(verdict.reason)}."
     if recipe.method == "weights" and assessment.architecture not in ("dense", "transformer"):
@@ -291,7 +297,7 @@ class _Network:
         """Load the artifact and make sure that the plugin does what it was asked for. Raises EdgeError."""
         name, device, tuning = self.recipe.name, _device(self.recipe), self.recipe.tuning
         try:
-            core = _openvino().Core()
+            core = runtime.imported().Core()
             model = core.read_model(self.file)
             if fix_batch:
                 self._batches = _fix_batch(model, tuning.get("batch"))
@@ -304,7 +310,7 @@ class _Network:
             if _QUIRK.items() - options.items() and self._chains(device) and _one_thread_a_stream(network):
                 network = core.compile_model(model, device, options | _QUIRK)
         except Exception as error:
-            raise EdgeError(f"OpenVINO can't load {name}: {_said(error)}.") from error
+            raise EdgeError(f"OpenVINO can't load {name}: {runtime.said(error)}.") from error
         used = network.get_property("EXECUTION_DEVICES")
         if not used or not all(_is(entry, device) for entry in used):
             raise EdgeError(
@@ -377,7 +383,7 @@ class _Caller:
             results = self._request.infer(large or None, share_inputs=True, share_outputs=False)
             return dict(zip(self._outputs, results.values(), strict=True))
         except Exception as error:
-            raise EdgeError(f"OpenVINO can't run the model on these inputs: {_said(error)}.") from error
+            raise EdgeError(f"OpenVINO can't run the model on these inputs: {runtime.said(error)}.") from error
 
     def placement(self) -> dict[str, str]:
         """Raises EdgeError when most of the work is not done in the recipe's precision."""
@@ -386,15 +392,15 @@ class _Caller:
         precision = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
         if used != "CPU":
             return {"device": used, "precision": precision}  # other plugins name their kernels otherwise
-        kernels = _kernels(compiled)
-        computes, stored = Counter(one for one, _ in kernels), Counter(other for _, other in kernels)
-        told = _told(computes) or precision
+        ran = kernels.used(compiled)
+        computes, stored = Counter(one for one, _ in ran), Counter(other for _, other in ran)
+        told = kernels.told(computes) or precision
         if recipe.method == "weights":
-            _demand(recipe, stored, _STORED[recipe.precision])
+            kernels.demand(recipe, stored, kernels.STORED[recipe.precision])
         else:
-            _demand(recipe, computes, ("i8",) if recipe.precision == "int8" else (precision,))
+            kernels.demand(recipe, computes, ("i8",) if recipe.precision == "int8" else (precision,))
         if recipe.method == "weights" or recipe.precision == "fp16":
-            told += f", weights {_told(stored)}"
+            told += f", weights {kernels.told(stored)}"
         placement = {"device": used, "precision": told, "threads": str(compiled.get_property("INFERENCE_NUM_THREADS"))}
         if "activation_group" in recipe.options:
             placement["activations"] = (
@@ -427,11 +433,11 @@ class _Caller:
                 name: self._memory(compiled, name, array) for name, array in inputs.items() if array.nbytes <= _COPIED
             }
         except Exception as error:
-            raise EdgeError(f"OpenVINO can't run the model on these inputs: {_said(error)}.") from error
+            raise EdgeError(f"OpenVINO can't run the model on these inputs: {runtime.said(error)}.") from error
 
     def _memory(self, compiled: Any, name: str, array: NDArray[Any]) -> NDArray[Any]:
         """The request's own memory for an input of this shape. Always new: what it looks at now may be a caller's array."""
-        tensor = _openvino().Tensor(compiled.input(name).get_element_type(), array.shape)
+        tensor = runtime.imported().Tensor(compiled.input(name).get_element_type(), array.shape)
         self._request.set_tensor(name, tensor)
         memory: NDArray[Any] = tensor.data
         return memory
@@ -475,7 +481,7 @@ def _compress(recipe: Recipe, network: Any) -> Any:
         )
     network = nncf.compress_weights(network, **how)
     stored = {op.get_element_type().get_type_name() for op in network.get_ops() if op.get_type_name() == "Constant"}
-    if not stored & set(_STORED[recipe.precision]):
+    if not stored & set(kernels.STORED[recipe.precision]):
         raise UnsupportedError(
             f"NNCF found no weights to store in {recipe.precision}, so this variant would be another one by name alone."
         )
@@ -554,11 +560,11 @@ def _quantize_with_control(
         **how,
     )
     compiled = _for_validation(found)
-    kept, kernels = validate(compiled, pairs)[0], _kernels(compiled)
-    left = sum(computes == "i8" for computes, _ in kernels)
-    if kept < limit or 2 * left < len(kernels):
+    kept, ran = validate(compiled, pairs)[0], kernels.used(compiled)
+    left = sum(computes == "i8" for computes, _ in ran)
+    if kept < limit or 2 * left < len(ran):
         raise UnsupportedError(
-            f"With {len(kernels) - left} of {len(kernels)} convolutions and matrix products taken back to floating point the network "
+            f"With {len(ran) - left} of {len(ran)} convolutions and matrix products taken back to floating point the network "
             f"keeps {kept:.1%} of what varies in its outputs on the calibration items ({limit:.0%} are wanted, with most of the work in int8). {_ELSE}"
         )
     return found
@@ -593,47 +599,13 @@ class _Agreement:
 
 
 def _for_validation(network: Any) -> Any:
-    return _openvino().compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    return runtime.imported().compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 
 
 def _is_of_products(network: Any) -> bool:
     """Whether matrix products prevail."""
     kinds = Counter(op.get_type_name() for op in network.get_ops())
     return kinds["MatMul"] > kinds["Convolution"] + kinds["GroupConvolution"] + kinds["ConvolutionBackpropData"]
-
-
-def _openvino() -> Any:
-    with _quiet():
-        import openvino
-    return openvino
-
-
-def _kernels(network: Any) -> list[tuple[str, str]]:
-    """What each convolution and matrix product computes in (its activations), and what the plugin calls it by (its weights, where stored)."""
-    nodes = [node.get_rt_info() for node in network.get_runtime_model().get_ops()]
-    workers = [info for info in nodes if info["layerType"].astype(str) in _WORKERS]
-    # The plugin writes the type of the activations, which is what the kernel computes in, at the end of the kernel's name.
-    return [
-        (info["primitiveType"].astype(str).rpartition("_")[2].lower(), info["runtimePrecision"].astype(str))
-        for info in workers
-    ]
-
-
-def _demand(recipe: Recipe, kernels: Counter[str], wanted: Sequence[str]) -> None:
-    """Raises EdgeError where most kernels are of another sort than the recipe's."""
-    count, all_of_them = sum(kernels[name] for name in wanted), sum(kernels.values())
-    if 2 * count < all_of_them or (recipe.precision in _STORED and not count):
-        raise EdgeError(
-            f"OpenVINO runs {count} of {all_of_them} convolutions and matrix products of {recipe.name} "
-            f"in {' or '.join(wanted)} (it uses {_told(kernels) or 'others'}); a variant by another name is not measured."
-        )
-
-
-def _told(kernels: Counter[str]) -> str:
-    """``i8``, or ``i8 (15), f32 (1)``."""
-    if len(kernels) == 1:
-        return next(iter(kernels))
-    return ", ".join(f"{precision} ({count})" for precision, count in kernels.most_common())
 
 
 def _device(recipe: Recipe) -> str:
@@ -649,32 +621,6 @@ def _capabilities(device: Device, name: str) -> tuple[str, ...] | None:
     """What OpenVINO says that the device can do; ``None`` where it wasn't asked."""
     found = [entry.capabilities for entry in device.engines.get("openvino", ()) if _is(entry.name, name)]
     return found[0] if found else None
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Nothing on stdout, where rich draws NNCF's progress bars, and no telemetry.
-
-    ``import openvino`` and ``import nncf`` write to the home folder and send an event, unless they believe to run in a CI job; no
-    other variable keeps them from it without leaving a file.
-    """
-    before = os.environ.get("CI")
-    os.environ["CI"] = "true"
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        if before is None:
-            del os.environ["CI"]
-        else:
-            os.environ["CI"] = before
-
-
-def _said(error: Exception) -> str:
-    """What an exception says, in one line, without the places in OpenVINO's source."""
-    lines = [line.strip() for line in str(error).splitlines()]
-    told = [line for line in lines if line and not line.startswith(("Exception from src", "Check '"))]
-    return " ".join(told or lines)[:400].rstrip(".") or type(error).__name__
 
 
 def _capital(text: str) -> str:

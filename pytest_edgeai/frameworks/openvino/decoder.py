@@ -16,7 +16,10 @@ MASKED: Final = -65504.0
 
 
 def network(checkpoint: Checkpoint) -> Any:
-    """The ``openvino.Model``; weights in the precision that the checkpoint has them in, float32 otherwise. Raises UnsupportedError."""
+    """The ``openvino.Model``; weights in the precision that the checkpoint has them in, float32 otherwise. Raises UnsupportedError.
+
+    Its weights lie where the checkpoint maps them: it is good as long as the checkpoint.
+    """
     return _Network(checkpoint, decoder_of(checkpoint)).built()
 
 
@@ -156,12 +159,20 @@ class _Network:
     def _weight(self, name: str) -> Any:
         """In float32 for the operators, kept as the checkpoint has it where OpenVINO knows that form."""
         if name not in self._constants:
-            raw, ops = self._checkpoint.raw(name), self.ops
-            stored = np.array(raw if raw.dtype in (np.float16, np.float32) else self._checkpoint[name])
-            constant = ops.constant(stored)
+            constant = self._constant(name)
             constant.set_friendly_name(name)
-            self._constants[name] = constant if stored.dtype == np.float32 else ops.convert(constant, "f32")
+            kept = constant.get_element_type() == self.ov.Type.f32
+            self._constants[name] = constant if kept else self.ops.convert(constant, "f32")
         return self._constants[name]
+
+    def _constant(self, name: str) -> Any:
+        """Where it lies in the file, which is mapped; copied where it lies crooked, or OpenVINO doesn't know its form."""
+        ov, dtype = self.ov, self._checkpoint.tensors[name].dtype
+        form = {"BF16": ov.Type.bf16, "F16": ov.Type.f16, "F32": ov.Type.f32}.get(dtype)
+        if form is None:
+            return self.ops.constant(np.array(self._checkpoint[name]))
+        raw = self._checkpoint.raw(name)
+        return ov.op.Constant(ov.Tensor(raw, ov.Shape(raw.shape), form), shared_memory=bool(raw.flags.aligned))
 
     def _input(self, name: str, dtype: Any, rank: int) -> Any:
         parameter = self.ops.parameter([-1] * rank, name=name, dtype=dtype)

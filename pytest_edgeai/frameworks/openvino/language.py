@@ -1,0 +1,219 @@
+"""Language models on OpenVINO: stateful decoders that compute in float32, with the source's weights or with weights of 8 and 4 bits."""
+
+import json
+import logging
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pytest_edgeai.errors import BuildError, EdgeError, UnsupportedError
+from pytest_edgeai.frameworks.openvino import decoder, kernels, runtime
+from pytest_edgeai.language import agreement
+from pytest_edgeai.language.checkpoint import CONFIG, Checkpoint, ship
+from pytest_edgeai.language.tokens import demand_fitting
+from pytest_edgeai.protocols import Generator
+from pytest_edgeai.records import Assessment, Recipe
+
+FILE: Final = "openvino_model.xml"
+"""The artifact, called as ``openvino_genai`` wants it, with its weights beside it."""
+BASELINE: Final = Recipe(framework="openvino", precision="fp32")
+_RUN: Final[dict[str, str | int | float | bool]] = {"activation_group": 32, "keys_and_values": "u8"}
+CATALOGUE: Final = (
+    Recipe(framework="openvino", precision="int8", options={"mode": "int8_asym", **_RUN}),
+    Recipe(framework="openvino", precision="int4", options={"mode": "int4_sym", "weight_group": 64, **_RUN}),
+)
+_VERDICTS: Final = {"fp32": "fp16", "int8": "int8", "int4": "int4-g64"}
+"""Precision -> the verdict of the assessment that it depends on."""
+_TUNING: Final = ("precision", "threads")
+
+
+def refusal(recipe: Recipe, assessment: Assessment) -> str | None:
+    """Where the model is quantized already, not converted here, or its rows don't fit, or the recipe is tuned in a way that tensors alone have."""
+    verdict = assessment.precisions.get(_VERDICTS[recipe.precision])
+    if verdict is not None and not verdict.possible:
+        return f"{verdict.reason[:1].upper()}{verdict.reason[1:]}."
+    for key, value in recipe.tuning.items():
+        if key not in _TUNING:
+            return (
+                f"A language model is timed on the CPU, with one prompt at a time: {key}={value} can't be had for it."
+            )
+    return None
+
+
+def reason(recipe: Recipe) -> str:
+    """What it saves."""
+    if recipe.precision == "fp32":
+        return "The model with its own weights, computed in float32."
+    bits = recipe.precision.removeprefix("int")
+    return f"Each token needs all weights from memory, and they have {bits} bits; activations are brought to int8 where the CPU multiplies that faster."
+
+
+def build(recipe: Recipe, model: Path, folder: Path) -> None:
+    """Write a folder as ``optimum-intel`` exports one. Raises BuildError, or UnsupportedError for a model that isn't converted here."""
+    if model.is_file():
+        raise UnsupportedError(
+            f"{model.name} is one file; OpenVINO is given the folder of a checkpoint. (Its own reader of GGUF files leaves out "
+            "how positions are stretched, and takes biases in the wrong order, in silence.)"
+        )
+    checkpoint = Checkpoint(model)
+    try:
+        with runtime.quiet():
+            openvino = runtime.imported()
+            network = decoder.network(checkpoint)
+            # The clone shares the weights, and is gone before they are compressed.
+            agreement.demand(checkpoint, _Model(network.clone(), BASELINE, checkpoint.config, threads=0), recipe.name)
+            if "mode" in recipe.options:
+                network = _compressed(network, recipe)
+            openvino.save_model(network, folder / FILE, compress_to_fp16=False)
+    except EdgeError:
+        raise
+    except Exception as error:
+        raise BuildError(f"OpenVINO can't build {recipe.name} of {model.name}: {runtime.said(error)}.") from error
+    ship(model, folder)
+
+
+def load(recipe: Recipe, folder: Path, threads: int) -> Generator:
+    """The compiled decoder. Raises EdgeError where the plugin does something else than the recipe says."""
+    try:
+        network = runtime.imported().Core().read_model(folder / FILE)
+        config = json.loads((folder / CONFIG).read_bytes())
+        return _Model(network, recipe, config, int(recipe.tuning.get("threads", threads)))
+    except EdgeError:
+        raise
+    except Exception as error:
+        raise EdgeError(f"OpenVINO can't load {recipe.name}: {runtime.said(error)}.") from error
+
+
+def _compressed(network: Any, recipe: Recipe) -> Any:
+    """As ``optimum-intel`` does unless told otherwise: embeddings and the matrix that makes logits keep 8 bits."""
+    import nncf
+
+    nncf.set_log_level(logging.ERROR)
+    options = {"group_size": recipe.options["weight_group"]} if "weight_group" in recipe.options else {}
+    return nncf.compress_weights(network, mode=nncf.CompressWeightsMode(recipe.options["mode"]), **options)
+
+
+class _Model:
+    """Satisfies :class:`pytest_edgeai.protocols.Generator`."""
+
+    def __init__(self, network: Any, recipe: Recipe, config: Any, threads: int) -> None:
+        self.vocabulary, self.context = int(config["vocab_size"]), int(config["max_position_embeddings"])
+        self._recipe = recipe
+        _keep_halves(network)
+        _count_logits(network)
+        options = _options(recipe, threads)
+        self._compiled = runtime.imported().Core().compile_model(network, "CPU", options)
+        for key in options.keys() - {"INFERENCE_NUM_THREADS"} | ({"INFERENCE_NUM_THREADS"} & recipe.tuning.keys()):
+            if (found := _plain(self._compiled.get_property(key))) != str(options[key]):
+                raise EdgeError(
+                    f"OpenVINO was asked to run {recipe.name} with {key} = {options[key]}, and uses {found}."
+                )
+        self._request = self._compiled.create_infer_request()
+        self._ones, self._places = np.ones((1, self.context), np.int64), np.arange(self.context)[None]
+        self._beam = np.zeros(1, np.int32)
+
+    def generate(self, prompt: NDArray[np.integer[Any]], count: int) -> Iterator[int]:
+        """The prompt at once, then token after token; logits are computed for the last one alone."""
+        demand_fitting(self, prompt, count)
+        self._request.reset_state()
+        part, begin = prompt.astype(np.int64), 0
+        for _ in range(count):
+            token = int(self._logits(part, begin, 1)[-1].argmax())
+            yield token
+            part, begin = np.array([token]), begin + len(part)
+
+    def logits(self, tokens: NDArray[np.integer[Any]], chunk: int) -> Iterator[NDArray[np.float32]]:
+        """With a state of keys and values between the chunks."""
+        demand_fitting(self, tokens)
+        self._request.reset_state()
+        for begin in range(0, len(tokens), chunk):
+            part = tokens[begin : begin + chunk].astype(np.int64)
+            yield self._logits(part, begin, len(part))
+
+    def placement(self) -> dict[str, str]:
+        """What the plugin's kernels compute in and how they keep weights. Raises EdgeError where most weights aren't the recipe's."""
+        recipe, compiled = self._recipe, self._compiled
+        next(self.logits(np.zeros(1, np.int64), 1))  # the plugin chooses kernels when it has something to compute
+        found = kernels.used(compiled)
+        computes, stored = Counter(one for one, _ in found), Counter(other for _, other in found)
+        if recipe.precision in kernels.STORED:
+            kernels.demand(recipe, stored, kernels.STORED[recipe.precision])
+        told = {
+            "device": ", ".join(compiled.get_property("EXECUTION_DEVICES")),
+            "precision": f"{kernels.told(computes)}, weights {kernels.told(stored)}",
+            "threads": str(compiled.get_property("INFERENCE_NUM_THREADS")),
+            "keys and values": _plain(compiled.get_property("KV_CACHE_PRECISION")),
+        }
+        if group := recipe.options.get("activation_group"):
+            told["activations"] = f"int8 in groups of {group} where that is faster"
+        return told
+
+    def _logits(self, part: NDArray[np.int64], begin: int, count: int) -> NDArray[np.float32]:
+        """Of the last ``count`` tokens, ``[count, vocabulary]``: the plugin's own memory, good until the next call."""
+        end = begin + len(part)
+        inputs = {
+            "input_ids": part[None],
+            "attention_mask": self._ones[:, :end],
+            "position_ids": self._places[:, begin:end],
+            "beam_idx": self._beam,
+            "logits_to_keep": np.array([count]),
+        }
+        try:
+            found: NDArray[np.float32] = self._request.infer(inputs, share_inputs=True, share_outputs=True)[0][0]
+        except Exception as error:
+            raise EdgeError(f"OpenVINO can't run {self._recipe.name}: {runtime.said(error)}.") from error
+        return found
+
+
+def _options(recipe: Recipe, threads: int) -> dict[str, Any]:
+    """All that decides what is computed is stated, for the plugin's defaults are bfloat16 where the CPU has it, keys and values in u8, and
+    activations in int8.
+    """
+    options = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "NUM_STREAMS": 1,
+        "INFERENCE_PRECISION_HINT": recipe.tuning.get("precision", "f32"),
+        "KV_CACHE_PRECISION": recipe.options.get("keys_and_values", "f32"),
+        "DYNAMIC_QUANTIZATION_GROUP_SIZE": recipe.options.get("activation_group", 0),
+    }
+    return options | ({"INFERENCE_NUM_THREADS": threads} if threads else {})
+
+
+def _plain(value: Any) -> str:
+    return str(value.get_type_name() if hasattr(value, "get_type_name") else value)
+
+
+def _keep_halves(network: Any) -> None:
+    """Let the plugin keep weights of 16 bits as they are, and bring them to float32 where it multiplies.
+
+    It does so for what this mark is on. Without it, all are made float32 when the network is compiled, and then packed: a model took 4 times its
+    size instead of 1.7 times.
+    """
+    for node in network.get_ops():
+        halves = node.get_type_name() == "Constant" and node.get_element_type().get_type_name() in ("f16", "bf16")
+        for user in node.output(0).get_target_inputs() if halves else ():
+            if user.get_node().get_type_name() == "Convert":
+                user.get_node().get_rt_info()["decompression_0"] = ""
+
+
+def _count_logits(network: Any) -> None:
+    """Give the network an input that says for how many of the last tokens logits are made: a prompt needs those of its last one alone.
+
+    ``openvino_genai`` changes networks alike when it loads them.
+    """
+    from openvino import opset13 as ops
+
+    def whole(value: int) -> Any:
+        return ops.constant(np.array([value]))
+
+    head = network.output("logits").get_node().input_value(0).get_node()
+    count = ops.parameter([1], np.int64, name="logits_to_keep")
+    count.output(0).get_tensor().set_names({"logits_to_keep"})
+    last = ops.slice(head.input_value(0), ops.negative(count), whole(2**31 - 1), whole(1), whole(1))
+    head.input(0).replace_source_output(last.output(0))
+    network.add_parameters([count])
+    network.validate_nodes_and_infer_types()
