@@ -11,7 +11,7 @@ import msgspec
 
 from pytest_edgeai import assess as assessing
 from pytest_edgeai import registry
-from pytest_edgeai.doctor import language_probe, probe
+from pytest_edgeai.doctor import language_probe, llamacpp, probe
 from pytest_edgeai.doctor.remedies import mend
 from pytest_edgeai.errors import EdgeError, WorkerError
 from pytest_edgeai.measure.process import CRASHED
@@ -67,7 +67,7 @@ def examine(
                     name=framework.name,
                     state="absent",
                     problem=f"{' and '.join(lacking)} {'is' if len(lacking) == 1 else 'are'} not installed",
-                    mend=f"pip install {' '.join(lacking)}",
+                    mend=_install(framework, lacking, device),
                 )
                 continue
             say(f"probing {framework.name}")
@@ -209,6 +209,13 @@ def _lacking(framework: Framework) -> list[str]:
         return True
 
     return [name for name in framework.distributions if not installed(name)]
+
+
+def _install(framework: Framework, lacking: Sequence[str], device: Device) -> str:
+    """The extra of its name where there is one: it says which versions go together."""
+    extras = importlib.metadata.metadata("pytest-edgeai").get_all("Provides-Extra") or ()
+    what = f"'pytest-edgeai[{framework.name}]'" if framework.name in extras else " ".join(lacking)
+    return llamacpp.install(device, what) if llamacpp.DISTRIBUTION in lacking else f"pip install {what}"
 
 
 def _told(error: Exception) -> str:

@@ -34,8 +34,12 @@ def cmake_args(device: Device) -> str:
     return f"-DGGML_NATIVE=OFF {chosen}"
 
 
-def rebuild(device: Device) -> str:
-    """The command that compiles it anew and installs it. Without pip's cache: that knows a wheel by its version, whatever it was compiled for."""
+def install(device: Device, what: str) -> str:
+    """The command that installs ``what``, which brings llama.cpp."""
     arguments = cmake_args(device)
-    variable = f'CMAKE_ARGS="{arguments}" ' if arguments else ""
-    return f"{variable}pip install --force-reinstall --no-deps --no-cache-dir {DISTRIBUTION}"
+    return f'CMAKE_ARGS="{arguments}" pip install {what}' if arguments else f"pip install {what}"
+
+
+def rebuild(device: Device) -> str:
+    """The command that compiles it anew. Without pip's cache: that knows a wheel by its version, whatever it was compiled for."""
+    return install(device, f"--force-reinstall --no-deps --no-cache-dir {DISTRIBUTION}")
