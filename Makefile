@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+LLAMACPP := $(VENV)/.llamacpp
 TARGET ?= intel
 ARGS ?=
 
@@ -13,7 +14,7 @@ ARGS ?=
 help:
 	@echo "make suites | test | check | format | sample | schema | docs | bench | rigor | recipes | clean     (suites takes TARGET=$(TARGET) and ARGS=...)"
 
-setup: $(READY)
+setup: $(LLAMACPP)
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 ..." >&2; exit 1; }
@@ -21,10 +22,15 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $(READY)
 
-suites: $(READY)
+# Apart from the rest: it is compiled. The wheel is kept in the user's cache folder.
+$(LLAMACPP): $(READY) scripts/install_llamacpp.py
+	$(BIN)/python scripts/install_llamacpp.py
+	@touch $(LLAMACPP)
+
+suites: $(LLAMACPP)
 	$(BIN)/python -m pytest suites --edge-target=$(TARGET) $(ARGS)
 
-test: $(READY)
+test: $(LLAMACPP)
 	$(BIN)/python -m pytest -n 2 --dist=worksteal $(ARGS)
 
 check: $(READY)
@@ -37,22 +43,22 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-sample: $(READY)
+sample: $(LLAMACPP)
 	$(BIN)/python -m pytest suites --edge-target=$(TARGET) --edge-report=reports/sample --edge-release=sample $(ARGS)
 
 schema: $(READY)
 	$(BIN)/python -c "from pytest_edgeai.report.schema import schema; print(schema(), end='')" > docs/results.schema.json
 
-docs: $(READY)
+docs: $(LLAMACPP)
 	$(BIN)/python -m sphinx -q -W -b html docs docs/_build
 
-recipes: $(READY)
+recipes: $(LLAMACPP)
 	$(BIN)/python -m benchmarks.recipes
 
-bench: $(READY)
+bench: $(LLAMACPP)
 	$(BIN)/python -m benchmarks
 
-rigor: $(READY)
+rigor: $(LLAMACPP)
 	$(BIN)/python -m benchmarks.rigor $(ARGS)
 
 clean:

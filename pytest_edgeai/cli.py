@@ -271,10 +271,11 @@ def _doctor_rows(seen: "CheckUp") -> Iterator[Row]:
         yield engine.state, _engine(engine)
         yield from _mended(engine.mend)
         for trial in engine.trials:
-            yield "", f"{trial.recipe.removeprefix(engine.name + '-')} {_trial(trial)}"
+            what = "language model, " if trial.kind == "huggingface" else ""
+            yield "", f"{what}{trial.recipe.removeprefix(engine.name + '-')} {_trial(trial)}"
             yield from _mended(trial.mend)
         if engine.state == "works" and not engine.trials:
-            yield "", "it has no recipe for ONNX models, so nothing was run"
+            yield "", "it has no recipe for a model that the doctor has, so nothing was run"
     yield "", ""
     yield "What measuring depends on", ""
     for check in seen.checks:

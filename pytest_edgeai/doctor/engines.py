@@ -1,32 +1,39 @@
-"""Engines: each framework that is known here, tried in workers with a tiny model of known outputs."""
+"""Engines: each framework that is known here, tried in workers with tiny models of known outputs."""
 
+import functools
 import importlib.metadata
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
 from pytest_edgeai import assess as assessing
 from pytest_edgeai import registry
-from pytest_edgeai.doctor import probe
+from pytest_edgeai.doctor import language_probe, llamacpp, probe
 from pytest_edgeai.doctor.remedies import mend
 from pytest_edgeai.errors import EdgeError, WorkerError
+from pytest_edgeai.measure.process import CRASHED
 from pytest_edgeai.protocols import Framework, Task
-from pytest_edgeai.records import Assessment, Device, EngineDevice, Recipe, Record, Target
+from pytest_edgeai.records import Assessment, Device, EngineDevice, ModelKind, Recipe, Record, Target
 from pytest_edgeai.registry import Registry
+
+TINY: Final[dict[ModelKind, str]] = {"onnx": probe.MODEL, "huggingface": language_probe.MODEL}
+"""Kind -> the file or folder of its tiny model."""
 
 
 class RecipeTrial(Record, frozen=True, kw_only=True):
-    """What came of one recipe on the tiny model."""
+    """What came of one recipe on a tiny model."""
 
     recipe: str
+    kind: ModelKind
+    """Of the model."""
     state: Literal["works", "fails", "refused"]
     error: float | None = None
     """Of the outputs: root mean square of the differences, as a share of the outputs' own."""
     seconds: float | None = None
-    """To build, load and run it 16 times; without starting the worker."""
+    """To build, load and run it; without starting the worker."""
     placement: dict[str, str] = {}  # noqa: RUF012 - msgspec makes a new one for each
     problem: str = ""
     mend: str = ""
@@ -51,7 +58,7 @@ def examine(
 ) -> Iterator[Engine]:
     """One framework after the other, in the registry's order."""
     with tempfile.TemporaryDirectory(prefix="pytest-edgeai-") as folder:
-        assessment: Assessment | str | None = None
+        tiny = functools.cache(functools.partial(_tiny, Path(folder), task, timeout))
         for framework in found.frameworks.values():
             versions = registry.versions(framework)
             if versions is None:
@@ -60,14 +67,12 @@ def examine(
                     name=framework.name,
                     state="absent",
                     problem=f"{' and '.join(lacking)} {'is' if len(lacking) == 1 else 'are'} not installed",
-                    mend=f"pip install {' '.join(lacking)}",
+                    mend=_install(framework, lacking, device),
                 )
                 continue
             say(f"probing {framework.name}")
-            if assessment is None:
-                assessment = _tiny(folder, task, timeout)
             patient = _Patient(framework, versions, found.modules, device, task, timeout)
-            yield patient.examined(target, assessment, folder)
+            yield patient.examined(target, tiny)
 
 
 class _Patient:
@@ -85,7 +90,7 @@ class _Patient:
         self._framework, self._versions, self._modules = framework, versions, list(modules)
         self._device, self._task, self._timeout = device, task, timeout
 
-    def examined(self, target: Target, assessment: Assessment | str, folder: str) -> Engine:
+    def examined(self, target: Target, tiny: "Callable[[ModelKind], _Model | str]") -> Engine:
         name = self._framework.name
         engine = Engine(name=name, state="works", versions=self._versions)
         try:
@@ -96,10 +101,12 @@ class _Patient:
         engine = msgspec.structs.replace(engine, devices=own)
         here = msgspec.structs.replace(self._device, engines={name: own})
         try:
-            recipes = _to_try(self._framework, target)
-            if recipes and isinstance(assessment, str):
-                return self._failed(engine, f"it can't be tried: {assessment}")
-            trials = [] if isinstance(assessment, str) else [*self._trials(recipes, assessment, here, folder)]
+            trials: list[RecipeTrial] = []
+            for kind in TINY:
+                if recipes := _to_try(self._framework, target, kind):
+                    if isinstance(model := tiny(kind), str):
+                        return self._failed(engine, f"it can't be tried: {model}")
+                    trials += self._trials(recipes, model, here)
         except Exception as error:  # noqa: BLE001 - a plugin's own code, called in this process
             return self._failed(engine, f"its plugin failed: {type(error).__name__}: {' '.join(str(error).split())}")
         if wanted := outside(self._versions):
@@ -109,33 +116,34 @@ class _Patient:
         state: Literal["works", "fails"] = "fails" if any(trial.state == "fails" for trial in trials) else "works"
         return msgspec.structs.replace(engine, state=state, trials=tuple(trials))
 
-    def _trials(
-        self, recipes: Iterable[Recipe], assessment: Assessment, here: Device, folder: str
-    ) -> Iterator[RecipeTrial]:
+    def _trials(self, recipes: Iterable[Recipe], model: "_Model", here: Device) -> Iterator[RecipeTrial]:
         """The first recipe of every precision that is not refused; the refusals of precisions that have none."""
         tried: set[str] = set()
         refused: dict[str, RecipeTrial] = {}
         for recipe in recipes:
             if recipe.precision in tried:
                 continue
-            refusal = self._framework.refusal(recipe, assessment, here)
+            refusal = self._framework.refusal(recipe, model.assessment, here)
             if refusal is not None:
-                trial = RecipeTrial(recipe=recipe.name, state="refused", problem=refusal)
+                trial = RecipeTrial(recipe=recipe.name, kind=model.kind, state="refused", problem=refusal)
                 refused.setdefault(recipe.precision, trial)
                 continue
             tried.add(recipe.precision)
-            yield self._tried(recipe, folder)
+            yield self._tried(recipe, model)
         yield from (trial for precision, trial in refused.items() if precision not in tried)
 
-    def _tried(self, recipe: Recipe, folder: str) -> RecipeTrial:
+    def _tried(self, recipe: Recipe, model: "_Model") -> RecipeTrial:
         try:
-            answer = self._ask("probe", recipe=msgspec.to_builtins(recipe), folder=folder)
+            answer = self._ask("probe", recipe=msgspec.to_builtins(recipe), model=str(model.path))
             trial = msgspec.convert(answer, probe.Trial)
         except (EdgeError, msgspec.ValidationError) as error:
             problem = _told(error)
-            return RecipeTrial(recipe=recipe.name, state="fails", problem=problem, mend=self._mend(problem))
+            return RecipeTrial(
+                recipe=recipe.name, kind=model.kind, state="fails", problem=problem, mend=self._mend(problem)
+            )
         return RecipeTrial(
             recipe=recipe.name,
+            kind=model.kind,
             state="works",
             error=trial.error,
             seconds=trial.seconds,
@@ -167,18 +175,27 @@ def outside(versions: Mapping[str, str]) -> list[str]:
     return list(dict.fromkeys(unmet))
 
 
-def _tiny(folder: str, task: Task, timeout: float) -> Assessment | str:
-    """The assessment of the tiny model, made in ``folder``; or why there is none."""
+class _Model(Record, frozen=True, kw_only=True):
+    """A tiny one."""
+
+    kind: ModelKind
+    path: Path
+    assessment: Assessment
+
+
+def _tiny(folder: Path, task: Task, timeout: float, kind: ModelKind) -> _Model | str:
+    """Made in ``folder``; or why there is none."""
+    path = folder / TINY[kind]
     try:
-        task("probe-model", {"folder": folder}, subject="the tiny model", timeout=timeout)
-        return assessing.assess(assessing.digest_model(Path(folder) / probe.MODEL), task)
+        task("probe-model", {"path": str(path), "kind": kind}, subject="the tiny model", timeout=timeout)
+        return _Model(kind=kind, path=path, assessment=assessing.assess(assessing.digest_model(path), task))
     except EdgeError as error:
         return f"the tiny model can't be made ({_told(error)})"
 
 
-def _to_try(framework: Framework, target: Target) -> list[Recipe]:
-    baseline = framework.baseline("onnx")
-    catalogue = framework.catalogue(target, "onnx")
+def _to_try(framework: Framework, target: Target, kind: ModelKind) -> list[Recipe]:
+    baseline = framework.baseline(kind)
+    catalogue = framework.catalogue(target, kind)
     # What needs no calibration first: it is the simplest, and tells an engine's ills apart from its quantizer's.
     return [*([baseline] if baseline else []), *sorted(catalogue, key=lambda recipe: recipe.calibrated)]
 
@@ -194,8 +211,15 @@ def _lacking(framework: Framework) -> list[str]:
     return [name for name in framework.distributions if not installed(name)]
 
 
+def _install(framework: Framework, lacking: Sequence[str], device: Device) -> str:
+    """The extra of its name where there is one: it says which versions go together."""
+    extras = importlib.metadata.metadata("pytest-edgeai").get_all("Provides-Extra") or ()
+    what = f"'pytest-edgeai[{framework.name}]'" if framework.name in extras else " ".join(lacking)
+    return llamacpp.install(device, what) if llamacpp.DISTRIBUTION in lacking else f"pip install {what}"
+
+
 def _told(error: Exception) -> str:
     """The cause in one line."""
-    text = error.cause if isinstance(error, WorkerError) else str(error)
+    text = error.cause.removesuffix(CRASHED) if isinstance(error, WorkerError) else str(error)
     line = " ".join(text.split())
     return line if len(line) <= 400 else f"{line[:400]}..."

@@ -2,6 +2,7 @@
 
 The network has a convolution and a matrix product, which is where engines have their int8 and 16-bit kernels, and is computed a
 second time with numpy. So an engine that crashes, hangs or is silently wrong on this CPU shows it here, before any model of the user's.
+Engines of language models are tried with :mod:`pytest_edgeai.doctor.language_probe`.
 """
 
 import functools
@@ -15,19 +16,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_edgeai import arrays, registry
+from pytest_edgeai.doctor import language_probe
 from pytest_edgeai.errors import ModelError
-from pytest_edgeai.protocols import Arrays
-from pytest_edgeai.records import Recipe, Record
+from pytest_edgeai.protocols import Arrays, Generator, Runner
+from pytest_edgeai.records import ModelKind, Recipe, Record
 
 MODEL: Final = "probe.onnx"
 _SIZE, _CHANNELS, _CLASSES, _ITEMS = 8, 32, 10, 16
 
-TOLERANCES: Final = {"fp32": 1e-3, "fp16": 0.05, "bf16": 0.05, "int8": 0.3}
+TOLERANCES: Final = {"fp32": 1e-3, "fp16": 0.05, "f16": 0.05, "bf16": 0.05, "int8": 0.3, "q8_0": 0.3}
 """Precision -> the largest error that is not wrong: root mean square, as a share of the outputs' own. Measured with ONNX Runtime and
-OpenVINO on a CPU with VNNI: 5e-7 in fp32, 3e-4 in fp16, 0.004 in bf16, 0.01 to 0.02 in int8. Outputs of zeros give 1, those of another
-item 1.2."""
+OpenVINO on a CPU with VNNI: 5e-7 in fp32, 3e-4 in fp16, 0.004 in bf16, 0.01 to 0.02 in int8; of the language model with llama.cpp and
+MLX: 4e-4 to 8e-4 in 16 bits, 0.01 to 0.02 in 8. Outputs of zeros give 1, those of another item 1.2."""
 _COARSE: Final = 0.6
-"""For any other precision."""
+"""For any other precision. Measured with llama.cpp and MLX: 0.04 in 6 bits, 0.08 in 5, 0.14 to 0.21 in 4."""
 
 
 class Trial(Record, frozen=True, kw_only=True):
@@ -38,11 +40,18 @@ class Trial(Record, frozen=True, kw_only=True):
     placement: dict[str, str]
     """What the runtime says it really used."""
     seconds: float
-    """To build, to load and to run every item once."""
+    """To build, to load and to run it."""
 
 
-def write_model(folder: str) -> None:
-    """Make the tiny model in ``folder``. Needs onnx."""
+def write_model(path: str, kind: ModelKind) -> None:
+    """Make the tiny model of this kind at ``path``. An ONNX file needs onnx."""
+    if kind == "huggingface":
+        language_probe.write_model(Path(path))
+    else:
+        _write_onnx(Path(path))
+
+
+def _write_onnx(file: Path) -> None:
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
@@ -63,23 +72,20 @@ def write_model(folder: str) -> None:
     )
     # Old enough for every engine that is still in use.
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-    onnx.save(model, Path(folder) / MODEL)
+    onnx.save(model, file)
 
 
-def try_recipe(modules: list[str], recipe: dict[str, Any], folder: str) -> Trial:
-    """Build, load and run the model in ``folder``. Raises ModelError for wrong numbers, and what the framework raises."""
-    wanted = msgspec.convert(recipe, Recipe)
+def try_recipe(modules: list[str], recipe: dict[str, Any], model: str) -> Trial:
+    """Build, load and run the tiny model. Raises ModelError for wrong numbers, and what the framework raises."""
+    wanted, path = msgspec.convert(recipe, Recipe), Path(model)
     framework = registry.load(modules).framework(wanted.framework)
-    items = _items()
     begin = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="pytest-edgeai-") as artifact:
-        framework.build(wanted, Path(folder) / MODEL, Path(artifact), items if wanted.calibrated else [])
-        runner = framework.load(wanted, Path(artifact), threads=1)
-        answers = [_logits(runner(item)) for item in items]
+        framework.build(wanted, path, Path(artifact), _items() if wanted.calibrated else [])
+        loaded = framework.load(wanted, Path(artifact), threads=1)
+        error = language_probe.error_of(loaded, path) if isinstance(loaded, Generator) else _error_of(loaded)
         seconds = time.perf_counter() - begin
-        placement = runner.placement()
-    expected = [_computed(item) for item in items]
-    error = _distance(np.concatenate(answers), np.concatenate(expected))
+        placement = loaded.placement()
     tolerance = TOLERANCES.get(wanted.precision, _COARSE)
     if not error <= tolerance:
         raise ModelError(
@@ -87,6 +93,12 @@ def try_recipe(modules: list[str], recipe: dict[str, Any], folder: str) -> Trial
             f"explains {100 * tolerance:g} %"
         )
     return Trial(error=error, placement=placement, seconds=seconds)
+
+
+def _error_of(runner: Runner) -> float:
+    items = _items()
+    answers = [_logits(runner(item)) for item in items]
+    return _distance(np.concatenate(answers), np.concatenate([_computed(item) for item in items]))
 
 
 def _logits(outputs: Arrays) -> NDArray[Any]:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
+from pytest_edgeai.doctor import llamacpp
 from pytest_edgeai.records import Device
 
 _PACKAGES: Final = {
@@ -30,12 +31,21 @@ def mend(problem: str, device: Device, distributions: Sequence[str]) -> str:
         return "the engine was built for a newer system than this one: install an older version of it, or run in a newer image"
     if re.search(r"numpy", problem) and re.search(r"multiarray|ABI|dtype size changed|compiled using NumPy", problem):
         return f"the engine was built for another numpy: {again} numpy"
+    amx = any(name.startswith("amx") for name in device.features)
+    if llamacpp.DISTRIBUTION in distributions and ("SIGILL" in problem or ("SIGSEGV" in problem and amx)):
+        why = (
+            "the CPU shows AMX, which a process may not use in some virtual machines, and llama.cpp that was compiled for it crashes at its "
+            "first quantized product: compile it without"
+            if "SIGSEGV" in problem
+            else "it was compiled for instructions that this CPU lacks: compile it for this one"
+        )
+        return f"{why}, {llamacpp.rebuild(device)}"
     if "SIGILL" in problem:
         return "the engine was built for instructions that this CPU lacks: install a build for an older CPU"
-    if "SIGSEGV" in problem and any(name.startswith("amx") for name in device.features):
+    if "SIGSEGV" in problem and amx:
         return (
             "the CPU shows AMX; in some virtual machines a process may not use it, and engines built with AMX kernels crash at their first "
-            'quantized product: use a build without them (llama.cpp: CMAKE_ARGS="-DGGML_NATIVE=OFF -DGGML_AVX2=ON -DGGML_FMA=ON")'
+            "quantized product: use a build without them"
         )
     if "SIGSEGV" in problem or "SIGABRT" in problem:
         return f"native code crashed: {again}, else another version; the run goes on without this variant"

@@ -72,6 +72,8 @@ MARK: Final = "PYTEST_EDGEAI_WORKER"
 """Environment variable by which a worker's descendants are known."""
 LOG_LIMIT: Final = 64 * 2**20
 """Bytes that a worker may print before it is stopped."""
+CRASHED: Final = "; `edgeai doctor` tries its engine with a small model, and says what mends it"
+_HINTS: Final = {"SIGKILL": "; the system may have run out of memory", "SIGSEGV": CRASHED, "SIGILL": CRASHED}
 _SLICE: Final = 0.5
 """Seconds between looks at the log's size while waiting; waiting itself blocks."""
 STALL: Final = 10
@@ -230,8 +232,7 @@ class Worker:
         if status >= 0:
             return f"it exited with status {status} before it answered"
         name = signal.Signals(-status).name if -status in set(signal.Signals) else f"signal {-status}"
-        hint = "; the system may have run out of memory" if name == "SIGKILL" else ""
-        return f"killed by {name}{hint}"
+        return f"killed by {name}{_HINTS.get(name, '')}"
 
 
 _OPEN: Final[set[Worker]] = set()

@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from pytest_edgeai import device, registry
+from pytest_edgeai.doctor import engines
 from pytest_edgeai.doctor.engines import Engine, examine, outside
 from pytest_edgeai.doctor.probe import TOLERANCES
 from pytest_edgeai.errors import WorkerError
@@ -86,6 +87,13 @@ def test_what_is_not_installed_is_absent_and_only_what_lacks_is_named(ills):
 
     assert (engine.state, engine.trials) == ("absent", ())
     assert (engine.problem, engine.mend) == ("no-such-wheel is not installed", "pip install no-such-wheel")
+
+
+def test_the_extra_is_named_where_there_is_one_of_its_name():
+    lacking = ill_engine.Ill("absent")
+    lacking.name = "olive"
+
+    assert engines._install(lacking, ["no-such-wheel"], HERE) == "pip install 'pytest-edgeai[olive]'"
 
 
 def test_one_without_a_recipe_for_onnx_models_only_lists_its_devices(ills):

@@ -12,7 +12,7 @@ MANUAL = (Path(__file__).parents[2] / "docs/reference/commands.md").read_text(en
 
 
 def test_the_numbers_are_those_of_an_engine_that_is_well(tmp_path):
-    probe.write_model(str(tmp_path))
+    probe.write_model(str(tmp_path / probe.MODEL), "onnx")
     onnx.checker.check_model(onnx.load(tmp_path / probe.MODEL), full_check=True)
     session = onnxruntime.InferenceSession(tmp_path / probe.MODEL, providers=["CPUExecutionProvider"])
 

@@ -1,7 +1,10 @@
 """Remedies: a problem's words lead to what mends it."""
 
+import msgspec
 import pytest
 
+from pytest_edgeai.device import FEATURES
+from pytest_edgeai.doctor import llamacpp
 from pytest_edgeai.doctor.remedies import mend
 from pytest_edgeai.records import Device
 
@@ -42,10 +45,40 @@ def test_a_problem_is_answered_with_what_mends_it(problem, expected):
 
 
 def test_a_crash_where_the_cpu_shows_amx_is_answered_with_a_build_without_it():
-    told = mend("killed by SIGSEGV", AMX, ("llama-cpp-python",))
+    told = mend("killed by SIGSEGV", AMX, ("engine",))
 
-    assert "AMX" in told
-    assert "-DGGML_NATIVE=OFF" in told
+    assert "a process may not use it" in told
+    assert "use a build without them" in told
+
+
+def test_llama_cpp_is_compiled_for_what_the_cpu_has_and_never_for_amx():
+    told = mend("killed by SIGSEGV", AMX, ("llama-cpp-python", "gguf"))
+
+    assert "-DGGML_NATIVE=OFF -DGGML_SSE42=OFF -DGGML_AVX=OFF -DGGML_AVX2=ON -DGGML_BMI2=ON -DGGML_FMA=OFF" in told
+    assert "-DGGML_AVX512=OFF" in told
+    assert "AMX_" not in told
+
+
+def test_llama_cpp_that_crashes_without_amx_is_not_told_of_it():
+    assert "AMX" not in mend("killed by SIGSEGV", PLAIN, ("llama-cpp-python",))
+
+
+@pytest.mark.parametrize(("system", "architecture"), [("linux", "arm64"), ("darwin", "arm64"), ("darwin", "x86_64")])
+def test_where_the_build_as_it_comes_is_right_nothing_is_asked_of_it(system, architecture):
+    there = msgspec.structs.replace(AMX, system=system, architecture=architecture)
+
+    assert llamacpp.cmake_args(there) == ""
+    assert llamacpp.rebuild(there).startswith("pip install ")
+
+
+def test_llama_cpp_is_compiled_so_from_the_start():
+    assert llamacpp.install(AMX, "'pytest-edgeai[llamacpp]'").startswith('CMAKE_ARGS="-DGGML_NATIVE=OFF ')
+
+
+def test_every_instruction_that_is_asked_for_is_one_that_the_device_tells():
+    asked = {name for needed in llamacpp._NEEDED.values() for name in needed}
+
+    assert asked <= set(FEATURES["x86_64"])
 
 
 def test_what_a_plugin_says_can_not_make_more_than_one_line():

@@ -245,6 +245,10 @@ def writing(data: bytes, then: str = "time.sleep(3600)") -> str:
 FAILURES = {
     "abort": ("sys.stderr.write('the engine is in trouble\\n'); os.abort()", r"killed by SIGABRT"),
     "kill": ("os.kill(os.getpid(), 9)", r"killed by SIGKILL; the system may have run out of memory"),
+    "segv": (
+        "os.kill(os.getpid(), 11)",
+        r"killed by SIGSEGV; `edgeai doctor` tries its engine with a small model, and says what mends it",
+    ),
     "exit": ("os._exit(7)", r"it exited with status 7 before it answered"),
     "no type": (writing(frame(b"\xc1\xc1")), r"it answered nonsense \(not a message"),
     "a list": (writing(frame(b"\x91\x01")), r"it answered nonsense \(not a message: list"),
