@@ -21,6 +21,7 @@ BUILT_IN = (
     "pytest_edgeai.frameworks.openvino",
     "pytest_edgeai.frameworks.mlx",
     "pytest_edgeai.frameworks.llamacpp",
+    "pytest_edgeai.frameworks.olive",
     "pytest_edgeai.metrics.latency",
     "pytest_edgeai.metrics.cold_start",
     "pytest_edgeai.metrics.memory",
