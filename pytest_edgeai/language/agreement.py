@@ -4,6 +4,7 @@ What conversions get wrong (rows of queries in another order, biases that were l
 log-probabilities by 8 and more; rounding weights to float16 moves them by hundredths.
 """
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -30,19 +31,25 @@ def demand(checkpoint: Checkpoint, generator: "Generator", name: str) -> None:
     expected = log_probabilities(checkpoint, tokens)
     checkpoint.release()  # before the engine has the weights, too
     for chunk, told in ((len(tokens), "asked about a text as a whole"), (1, "asked token by token")):
-        found = np.concatenate([np.array(part, np.float64) for part in generator.logits(tokens, chunk)])
-        if found.shape[0] != len(tokens) or found.shape[1] < sizes.vocabulary or not np.isfinite(found).all():
+        found = _divergences(expected, generator.logits(tokens, chunk))
+        if len(found) != len(tokens) or not np.isfinite(found).all():
             raise BuildError(f"{name}: {told}, the converted model gives no logits for each token.")
-        worst = divergence(expected, normalized(found[:, : sizes.vocabulary])).max()
-        if worst > MOST:
+        if (worst := max(found)) > MOST:
             raise BuildError(
                 f"{name}: {told}, the converted model diverges from its source by up to {worst:.3g} nats at a token ({MOST:g} may be): "
                 "its conversion is wrong."
             )
 
 
+def _divergences(expected: NDArray[np.float64], parts: Iterable[NDArray[np.float32]]) -> list[float]:
+    """Of each token, as far as there are logits; one at a time, because those of a large vocabulary take a share of the model's own memory."""
+    count = expected.shape[1]
+    logits = (row[:count].astype(np.float64) for part in parts for row in part if len(row) >= count)
+    return [float(divergence(own, normalized(row))) for own, row in zip(expected, logits, strict=False)]
+
+
 def normalized(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Natural logarithms of probabilities, ``[tokens, vocabulary]``."""
+    """Natural logarithms of probabilities, ``[tokens, vocabulary]`` or of one token."""
     shifted = logits - logits.max(-1, keepdims=True)
     return np.asarray(shifted - np.log(np.exp(shifted).sum(-1, keepdims=True)))
 

@@ -163,6 +163,7 @@ def log_probabilities(checkpoint: Checkpoint, tokens: NDArray[np.int64]) -> NDAr
         gate = _linear(checkpoint, f"{name}.mlp.gate_proj", y)
         opened = gate / (1 + np.exp(-gate.astype(np.float64))) * _linear(checkpoint, f"{name}.mlp.up_proj", y)
         x = x + _linear(checkpoint, f"{name}.mlp.down_proj", opened)
+        checkpoint.release()
     x = _normed(checkpoint, "model.norm", x, sizes)
     head = embeddings if sizes.tied else "lm_head.weight"
     parts = [

@@ -148,6 +148,7 @@ def write(checkpoint: Checkpoint, file: Path, splitting: str, *, vocabulary_only
     writer.write_ti_data_to_file()
     for weight in weights:
         writer.write_tensor_data(weight.read().astype(weight.dtype))
+        checkpoint.release()
     writer.close()
 
 

@@ -106,6 +106,7 @@ def save_weights(file: Path, weights: Mapping[str, NDArray[Any]], dtype: str = "
         header[name] = {"dtype": dtype, "shape": list(array.shape), "data_offsets": [end, end + len(parts[-1])]}
         end += len(parts[-1])
     text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)  # as the library aligns what follows
     file.write_bytes(len(text).to_bytes(8, "little") + text + b"".join(parts))
 
 

@@ -1,4 +1,19 @@
-"""Language models on OpenVINO: stateful decoders that compute in float32, with the source's weights or with weights of 8 and 4 bits."""
+"""Language models on OpenVINO: stateful decoders that compute in float32, with the source's weights or with weights of 8 and 4 bits.
+
+The baseline is exact, for others are held against it: float32 throughout, and weights as the source stores them. Compressed ones run as they would be
+deployed: the plugin's own defaults for activations (int8, in groups) and for keys and values (u8), but never bfloat16 unless it is asked for. What
+that costs and brings, on a half trained model of 10 million parameters, over some 3,000 tokens of text (mean divergence from the baseline, in nats) and
+in one thread's processor time for each token (least of six):
+
+====================  ===========  ===========  =========
+activations           nats, int8   nats, int4   ms, int8
+====================  ===========  ===========  =========
+float32               0.00005      0.0028       1.7
+int8 in groups of 32  0.00012      0.0029       0.6
+====================  ===========  ===========  =========
+
+Keys and values in u8 instead of float32 add 0.00002 to either, change no time that could be told, and take a quarter of the memory.
+"""
 
 import json
 import logging
@@ -62,13 +77,16 @@ def build(recipe: Recipe, model: Path, folder: Path) -> None:
     checkpoint = Checkpoint(model)
     try:
         with runtime.quiet():
-            openvino = runtime.imported()
+            # Put together once for the check, which changes it, and once to be saved; a clone would have weights of its own.
+            checked = _Model(decoder.network(checkpoint), BASELINE, checkpoint.config, threads=0)
+            agreement.demand(checkpoint, checked, recipe.name)
+            del checked
+            checkpoint.release()
             network = decoder.network(checkpoint)
-            # The clone shares the weights, and is gone before they are compressed.
-            agreement.demand(checkpoint, _Model(network.clone(), BASELINE, checkpoint.config, threads=0), recipe.name)
             if "mode" in recipe.options:
                 network = _compressed(network, recipe)
-            openvino.save_model(network, folder / FILE, compress_to_fp16=False)
+            # Unless told otherwise it would round all float32 to float16.
+            runtime.imported().save_model(network, folder / FILE, compress_to_fp16=False)
     except EdgeError:
         raise
     except Exception as error:
@@ -190,8 +208,8 @@ def _plain(value: Any) -> str:
 def _keep_halves(network: Any) -> None:
     """Let the plugin keep weights of 16 bits as they are, and bring them to float32 where it multiplies.
 
-    It does so for what this mark is on. Without it, all are made float32 when the network is compiled, and then packed: a model took 4 times its
-    size instead of 1.7 times.
+    It does so for what this mark is on, which is not saved with the network. Without it, all are made float32 when the network is compiled, and
+    packed in copies: a model of 125 million parameters in bfloat16 took 3.5 times its size to score a text, instead of twice.
     """
     for node in network.get_ops():
         halves = node.get_type_name() == "Constant" and node.get_element_type().get_type_name() in ("f16", "bf16")
