@@ -44,7 +44,7 @@ def main() -> None:
     key = hashlib.sha256("\n".join((requirement, flags, sysconfig.get_platform(), *platform.libc_ver())).encode())
     kept = (folders.cache() or Path(tempfile.gettempdir())) / "wheels" / key.hexdigest()[:16]
     if not any(kept.glob("*.whl")):
-        print(f"Compiling {requirement}, which takes 6 to 8 minutes on two cores, once: {flags}", flush=True)
+        print(f"Compiling {requirement}, which takes some 4 minutes on two free cores, once: {flags}", flush=True)
         compile_into(kept, requirement, flags, here.cores)
     (wheel,) = kept.glob("*.whl")
     print(f"Installing {wheel}", flush=True)
