@@ -48,10 +48,9 @@ def main() -> None:
         compile_into(kept, requirement, flags, here.cores)
     (wheel,) = kept.glob("*.whl")
     print(f"Installing {wheel}", flush=True)
-    subprocess.run(
-        [*PIP, "install", "--quiet", "--constraint", CONSTRAINTS, wheel, "--editable", f"{ROOT}[llamacpp]"],
-        check=True,
-    )
+    # By force, for the same version may be there that was compiled otherwise.
+    for what in (("--force-reinstall", "--no-deps", wheel), ("--editable", f"{ROOT}[llamacpp]")):
+        subprocess.run([*PIP, "install", "--quiet", "--constraint", CONSTRAINTS, *what], check=True)
 
 
 def compile_into(folder: Path, requirement: str, flags: str, cores: int) -> None:
