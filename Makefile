@@ -49,7 +49,7 @@ sample: $(LLAMACPP)
 schema: $(READY)
 	$(BIN)/python -c "from pytest_edgeai.report.schema import schema; print(schema(), end='')" > docs/results.schema.json
 
-docs: $(LLAMACPP)
+docs: $(READY)
 	$(BIN)/python -m sphinx -q -W -b html docs docs/_build
 
 recipes: $(LLAMACPP)

@@ -44,14 +44,13 @@ def main() -> None:
     key = hashlib.sha256("\n".join((requirement, flags, sysconfig.get_platform(), *platform.libc_ver())).encode())
     kept = (folders.cache() or Path(tempfile.gettempdir())) / "wheels" / key.hexdigest()[:16]
     if not any(kept.glob("*.whl")):
-        print(f"Compiling {requirement}, which takes 6 to 8 minutes on two cores, once: {flags}", flush=True)
+        print(f"Compiling {requirement}, which takes some 4 minutes on two free cores, once: {flags}", flush=True)
         compile_into(kept, requirement, flags, here.cores)
     (wheel,) = kept.glob("*.whl")
     print(f"Installing {wheel}", flush=True)
-    subprocess.run(
-        [*PIP, "install", "--quiet", "--constraint", CONSTRAINTS, wheel, "--editable", f"{ROOT}[llamacpp]"],
-        check=True,
-    )
+    # By force, for the same version may be there that was compiled otherwise.
+    for what in (("--force-reinstall", "--no-deps", wheel), ("--editable", f"{ROOT}[llamacpp]")):
+        subprocess.run([*PIP, "install", "--quiet", "--constraint", CONSTRAINTS, *what], check=True)
 
 
 def compile_into(folder: Path, requirement: str, flags: str, cores: int) -> None:

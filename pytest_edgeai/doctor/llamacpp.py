@@ -2,7 +2,8 @@
 
 Left alone, its build takes all of the CPU's instructions. Where a virtual machine shows AMX and a process may not use it, every quantized
 product then dies by SIGSEGV at ``ldtilecfg``, in ``ggml_backend_amx_mul_mat``, while float16 works. Linux lends the tiles only to a
-process that asks for them (https://docs.kernel.org/arch/x86/xstate.html).
+process that asks for them (https://docs.kernel.org/arch/x86/xstate.html). The signal and the CPU's flags are what it is known by; the tests have an
+engine that dies so, for the crash itself can't be had on a CPU without AMX.
 """
 
 from typing import Final
