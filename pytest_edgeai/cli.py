@@ -115,7 +115,9 @@ def _parser() -> argparse.ArgumentParser:
         parents=[output, here],
         help="frameworks in order of preference, what would be built and why, and what is refused and why",
     )
-    recommend.add_argument("model", metavar="MODEL", help="an .onnx file")
+    recommend.add_argument(
+        "model", metavar="MODEL", help="an .onnx or .gguf file, or a folder as Hugging Face saves models"
+    )
     _option(recommend, "target", "hardware that is deployed to (default: auto)", default="auto", metavar="NAME")
     _option(recommend, "dataset", "items to calibrate with and to score, an .npz file", type=Path, metavar="FILE")
     _option(recommend, "prefer-route", "rapid or production (default: target)", default="target", metavar="ROUTE")
@@ -224,11 +226,13 @@ def _importable(plugins: list[str]) -> list[str]:
 
 
 def _presence(found: "Registry", name: str, versions: Callable[[Any], dict[str, str] | None]) -> str:
+    from pytest_edgeai import registry
+
     if name not in found.frameworks:
         return "no plugin brings it here"
     there = versions(found.frameworks[name])
     if there is None:
-        return f"not installed: pip install {' '.join(found.frameworks[name].distributions)}"
+        return f"not installed: pip install {registry.installed_by(found.frameworks[name])}"
     return ", ".join(f"{distribution} {version}" for distribution, version in there.items())
 
 

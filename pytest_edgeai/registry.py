@@ -121,6 +121,16 @@ def versions(framework: Framework) -> dict[str, str] | None:
         return None
 
 
+def installed_by(framework: Framework, lacking: Sequence[str] = ()) -> str:
+    """What to give to pip: the extra of the framework's name where there is one, for it says which versions go together; else what is lacking of it."""
+    extras = importlib.metadata.metadata("pytest-edgeai").get_all("Provides-Extra") or ()
+    return (
+        f"'pytest-edgeai[{framework.name}]'"
+        if framework.name in extras
+        else " ".join(lacking or framework.distributions)
+    )
+
+
 def _collect(hook: pluggy.HookCaller, what: str, fits: Callable[[Any], bool]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     owner: dict[str, str] = {}

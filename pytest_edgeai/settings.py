@@ -28,14 +28,20 @@ class Settings:
     target: str = _option(
         "auto", "Hardware that is deployed to; 'auto' is the most specific target that this device is of.", "NAME"
     )
-    model: str | None = _option(None, "Model for all edge tests; wins over markers.", "FILE")
+    model: str | None = _option(
+        None,
+        "Model for all edge tests; wins over markers: an .onnx or .gguf file, or a folder as Hugging Face saves it.",
+        "PATH",
+    )
     dataset: str | None = _option(
-        None, "Items to calibrate with and to score: an .npz file, one array per model input, and 'labels'.", "FILE"
+        None,
+        "Items to calibrate with and to score: an .npz file, one array per model input, and 'labels'; for a language model texts (.txt, .md, .jsonl).",
+        "FILE",
     )
     shape: str | None = _option(
         None,
         "Sizes of dynamic axes where there is no dataset: seq=128,height=224; an axis without a name is INPUT:AXIS, as image:2=224 "
-        "(default: batch 1, sequence 16, height and width 64).",
+        "(default: batch 1, sequence 16, height and width 64). Of a language model, the tokens of a timed call: prompt=128,output=32.",
         "AXIS=SIZE,...",
     )
     score: str = _option(

@@ -183,8 +183,8 @@ def plan(
         if recipe.framework in target.refuses:
             refusal = target.refuses[recipe.framework]
         elif recipe.framework not in installed:
-            distributions = " ".join(framework.distributions)
-            refusal = f"{recipe.framework} is not installed here, or does not start (pip install {distributions}; `edgeai doctor` tells)."
+            what = registry.installed_by(framework)
+            refusal = f"{recipe.framework} is not installed here, or does not start (pip install {what}; `edgeai doctor` tells)."
         elif recipe.tuning and not getattr(framework, "tunes", False):
             refusal = f"{recipe.framework} can't be tuned: ask for it without @{recipe.name.partition('@')[2]}."
         elif recipe.calibrated and calibration_items == 0:

@@ -212,9 +212,7 @@ def _lacking(framework: Framework) -> list[str]:
 
 
 def _install(framework: Framework, lacking: Sequence[str], device: Device) -> str:
-    """The extra of its name where there is one: it says which versions go together."""
-    extras = importlib.metadata.metadata("pytest-edgeai").get_all("Provides-Extra") or ()
-    what = f"'pytest-edgeai[{framework.name}]'" if framework.name in extras else " ".join(lacking)
+    what = registry.installed_by(framework, lacking)
     return llamacpp.install(device, what) if llamacpp.DISTRIBUTION in lacking else f"pip install {what}"
 
 

@@ -122,6 +122,11 @@ class LlamaCpp:
         """Mapped, with memory for all tokens that may be attended to."""
         return _Model(folder / FILE, threads)
 
+    def tokenizer(self, model: Path) -> tuple[Callable[[str], NDArray[np.int32]], int]:
+        """Of a GGUF file, without its weights. Raises BuildError."""
+        opened = _opened(model, vocab_only=True)
+        return lambda text: _encoded(opened, text), int(opened.n_vocab())
+
 
 class _Model:
     """Satisfies :class:`pytest_edgeai.protocols.Generator`."""
@@ -185,7 +190,7 @@ class _Model:
 
     def encode(self, text: str) -> NDArray[np.int32]:
         """The tokens of a text as llama.cpp finds them, without any that mark its begin or end; what looks like a special token is text."""
-        return np.array(self._llama.tokenize(text.encode(), add_bos=False, special=False), np.int32)
+        return _encoded(self._llama, text)
 
     def _fresh(self) -> Any:
         """The context, with nothing in it."""
@@ -196,6 +201,10 @@ class _Model:
     def _decode(self, batch: Any) -> None:
         if code := self._api.llama_decode(self._llama.ctx, batch):
             raise BuildError(f"llama.cpp can't decode (llama_decode: {code}).")
+
+
+def _encoded(opened: "Llama", text: str) -> NDArray[np.int32]:
+    return np.array(opened.tokenize(text.encode(), add_bos=False, special=False), np.int32)
 
 
 def _opened(file: Path, **options: Any) -> "Llama":

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from language import checkpoints
 
+from pytest_edgeai.language import gguf_file
+from pytest_edgeai.language.checkpoint import Checkpoint
 from pytest_edgeai.records import Outcome, Results
 
 CONFIG = {**checkpoints.LLAMA, "tie_word_embeddings": True}
@@ -274,3 +276,43 @@ def test_each_suite_takes_the_model_that_it_is_for(edge, folder: Path) -> None:
 
     found.assert_outcomes(passed=2)
     found.stdout.fnmatch_lines_random(["*test_tensors?small-fake-fp32-plain?*", "*test_language?tiny-lm-int8-coarse?*"])
+
+
+def test_a_gguf_file_is_its_own_reference_and_its_own_tokenizer(run, folder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("llama_cpp")
+    file = tmp_path / "tiny.gguf"
+    gguf_file.write(Checkpoint(folder), file, "gpt-2")
+    source = """
+def test_it(edge_variant):
+    assert edge_variant.reference.name == edge_variant.baseline.name == "llamacpp-gguf"
+    assert edge_variant.perplexity <= 1.5 * edge_variant.reference.perplexity
+"""
+
+    found = run(source, "--edge-recipe=llamacpp-q8_0", model=file, texts=documents())
+
+    found.assert_outcomes(passed=1)
+
+
+def test_a_gguf_file_with_a_broken_header_is_told(run, tmp_path: Path) -> None:
+    (tmp_path / "broken.gguf").write_bytes(b"GGUF" + bytes([3, 0, 0, 0]) + b"\xff" * 64)
+
+    found = run(QUALITY, "--edge-recipe=llamacpp-q8_0", model=tmp_path / "broken.gguf", texts=documents())
+
+    assert found.ret == pytest.ExitCode.TESTS_FAILED
+    found.stdout.fnmatch_lines(["*broken.gguf*"])
+
+
+def test_an_architecture_that_is_not_converted_is_refused_with_what_to_use(run, folder: Path, tmp_path: Path) -> None:
+    config = {**CONFIG, "model_type": "mamba"}
+    other = checkpoints.save(tmp_path / "other", config, checkpoints.weights_of(CONFIG))
+    (other / "tokenizer.json").write_text((folder / "tokenizer.json").read_text())
+
+    found = run(
+        "def test_it(edge_variant):\n    assert edge_variant.size <= 1\n",
+        "--edge-recipe=openvino-int8",
+        "-rs",
+        model=other,
+    )
+
+    found.assert_outcomes(skipped=1)
+    found.stdout.fnmatch_lines(["*'mamba'*A GGUF file of it*"])
