@@ -72,6 +72,14 @@ class Encoding(Protocol):
 
 
 @runtime_checkable
+class ParallelReader(Protocol):
+    """A generator that computes the logits of several texts at a time, each in a thread of its own."""
+
+    readers: int
+    """How many."""
+
+
+@runtime_checkable
 class Framework(Protocol):
     """An engine that builds and runs variants.
 

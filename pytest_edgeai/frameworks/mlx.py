@@ -1,6 +1,7 @@
 """Apple MLX: language models in float16, and quantized to 8 and 4 bits. It runs on Linux, too, where its speed says nothing about Apple silicon."""
 
-import functools
+import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -93,7 +94,13 @@ class Mlx:
         if "bits" not in recipe.options or _device(mx) != "CPU":
             return _Model(network, config)
         _cast(network, mx.float32)
-        return _Model(network, config, lambda: dequantize_model(load_model(folder)[0]))
+
+        def reader() -> Any:
+            plain = dequantize_model(load_model(folder)[0])
+            mx.eval(plain.parameters())
+            return plain
+
+        return _Model(network, config, reader)
 
 
 class _Model:
@@ -107,6 +114,9 @@ class _Model:
         self._mx, self._cache = mx, cache
         self._network, self._config = network, config
         self._make_reader = reader
+        # Work on a CPU is done by one thread a stream.
+        self.readers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") and _device(mx) == "CPU" else 1
+        self._streams, self._making, self._made = threading.local(), threading.Lock(), None
         self.vocabulary, self.context = int(config["vocab_size"]), int(config["max_position_embeddings"])
 
     def generate(self, prompt: NDArray[np.integer[Any]], count: int) -> Iterator[int]:
@@ -121,15 +131,27 @@ class _Model:
     def logits(self, tokens: NDArray[np.integer[Any]], chunk: int) -> Iterator[NDArray[np.float32]]:
         """With a cache of keys and values between the chunks."""
         demand_fitting(self, tokens)
-        network = self._reader
+        network, mx = self._reader, self._mx
         kept = self._cache.make_prompt_cache(network)
         for first in range(0, len(tokens), chunk):
-            part = self._mx.array(tokens[None, first : first + chunk].astype(np.int32))
-            yield np.array(network(part, cache=kept)[0].astype(self._mx.float32))
+            with mx.stream(self._stream()):
+                part = mx.array(tokens[None, first : first + chunk].astype(np.int32))
+                found = np.array(network(part, cache=kept)[0].astype(mx.float32))
+            yield found
 
-    @functools.cached_property
+    def _stream(self) -> Any:
+        """Of this thread."""
+        if not hasattr(self._streams, "own"):
+            self._streams.own = self._mx.new_stream(self._mx.default_device())
+        return self._streams.own
+
+    @property
     def _reader(self) -> Any:
-        return self._make_reader() if self._make_reader is not None else self._network
+        """The network that reads texts, made by the first thread that does."""
+        with self._making:
+            if self._made is None:
+                self._made = self._make_reader() if self._make_reader is not None else self._network
+        return self._made
 
     def placement(self) -> dict[str, str]:
         """What it runs on, and how many bits the weights have."""

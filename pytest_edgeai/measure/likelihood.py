@@ -1,6 +1,7 @@
 """Likelihood: what a language model says about texts, token by token, beside what the reference said. In chunks, for all logits at once may take gigabytes."""
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
@@ -8,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_edgeai.errors import ModelError
-from pytest_edgeai.protocols import Generator
+from pytest_edgeai.protocols import Generator, ParallelReader
 
 CHUNK: Final = 128
 """Tokens that are computed at a time: larger chunks are no faster, and take more memory."""
@@ -41,8 +42,12 @@ def score(
         if keep and total
         else None
     )
-    at = 0
-    for sequence in sequences:
+    ends = np.cumsum([max(0, len(sequence) - 1) for sequence in sequences])
+
+    def read(place: int) -> None:
+        """One sequence, into rows of its own."""
+        sequence = sequences[place]
+        at = int(ends[place]) - max(0, len(sequence) - 1)
         for logs, following in _predictions(generator, sequence, vocabulary):
             rows = slice(at, at + len(logs))
             found["log_probability"][rows] = np.take_along_axis(logs, following[:, None], 1)[:, 0]
@@ -55,6 +60,14 @@ def score(
             if kept is not None:
                 kept[rows] = logs
             at += len(logs)
+
+    readers = generator.readers if isinstance(generator, ParallelReader) else 1
+    if readers == 1:
+        for place in range(len(sequences)):
+            read(place)
+    else:
+        with ThreadPoolExecutor(readers) as pool:
+            list(pool.map(read, range(len(sequences))))
     if kept is not None:
         kept.flush()
     return found
