@@ -1,5 +1,6 @@
 """Likelihood: per token, in chunks, beside a reference; on a generator whose logits are known."""
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,6 +55,29 @@ def test_each_token_is_scored_by_those_before_it() -> None:
     assert np.isnan(found["divergence"]).all()
     assert max(model.asked) == CHUNK
     assert sum(model.asked) == 299 + 1 + 127
+
+
+class Together(Known):
+    """Reads two texts at a time: nobody's first part comes before somebody else's has begun."""
+
+    readers = 2
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun = threading.Barrier(2)
+
+    def logits(self, tokens: NDArray[np.int64], chunk: int) -> Iterator[NDArray[np.float32]]:
+        self.begun.wait(timeout=60)
+        yield from super().logits(tokens, chunk)
+
+
+def test_texts_that_are_read_at_a_time_are_scored_each_in_its_place(tmp_path: Path) -> None:
+    sequences = texts(300, 2, 128, 40)
+
+    one, other = (score(model, sequences, VOCABULARY, None, None) for model in (Known(), Together()))
+
+    assert one["log_probability"].tolist() == other["log_probability"].tolist()
+    assert one["likeliest"].tolist() == other["likeliest"].tolist()
 
 
 def test_a_model_diverges_from_itself_by_nothing(tmp_path: Path) -> None:
