@@ -55,6 +55,7 @@ from pytest_edgeai.measure.hostlock import HostLock
 from pytest_edgeai.measure.process import run_task
 from pytest_edgeai.precedents import Precedent, Precedents
 from pytest_edgeai.progress import Progress
+from pytest_edgeai.protocols import Choosy
 from pytest_edgeai.reading import Reading
 from pytest_edgeai.records import (
     SCHEMA,
@@ -204,7 +205,8 @@ class Run:
             where = "the CPU" if recipe.device == "CPU" else f"{recipe.device}, which is another"
             return f"speed and memory on {self.target.name} are shown only on {' or '.join(accelerators)}; {recipe.name} runs on {where}."
         if self.standing != "foreign":
-            return None
+            engine: object = self.registry.framework(recipe.framework) if recipe is not None else None
+            return engine.unmeasured(self.device) if isinstance(engine, Choosy) else None
         accept = " Or accept it as a stand-in: --edge-stand-in." if self._may_stand_in else ""
         return (
             f"speed and memory are shown only by a device of the target {self.target.name} ({self.target.title}); "

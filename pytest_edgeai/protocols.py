@@ -127,6 +127,15 @@ class Framework(Protocol):
 
 
 @runtime_checkable
+class Choosy(Protocol):
+    """A framework whose speed and memory say something on some devices alone."""
+
+    def unmeasured(self, device: Device) -> str | None:
+        """Why they say nothing on this device, in one sentence; ``None`` where they do."""
+        ...
+
+
+@runtime_checkable
 class Tokenizing(Protocol):
     """A framework that turns texts into the tokens of a model that comes in a form of its own (a GGUF file)."""
 

@@ -298,8 +298,13 @@ def choose(
 
     ``screened``: recipe name -> quantity -> figure, at least one; ``recipes`` in order of preference, and ``preferences`` what made
     that order; ``baselines``: recipe name -> what it is compared with, memory of its baseline and quality of the reference. A limit on a quantity
-    that was not measured (no data, or a device that is not of the target) can't be broken; the gates say so when they are asked.
+    that was not measured (no data, or a device that is not of the target) can't be broken; the gates say so when they are asked. Where some are
+    measured and others can't be, only those that are can be chosen.
     """
+    ranked_by = DECODE if any(DECODE in figures for figures in screened.values()) else "speedup"
+    if any(ranked_by in figures for figures in screened.values()):
+        # What is measured here comes before what can't be.
+        screened = {name: figures for name, figures in screened.items() if ranked_by in figures}
     shortfalls = {name: _shortfalls(figures, baselines[name], target.limits) for name, figures in screened.items()}
     meeting = [name for name in screened if not shortfalls[name]]
     order = {recipe.name: place for place, recipe in enumerate(recipes)}
@@ -312,7 +317,6 @@ def choose(
             reason=f"no variant meets all limits of {target.name} in screening; this one comes nearest",
             breaks=breaks,
         )
-    ranked_by = DECODE if any(DECODE in screened[name] for name in meeting) else "speedup"
     speeds = {name: screened[name][ranked_by] for name in meeting if ranked_by in screened[name]}
     if not speeds:
         smallest = min(meeting, key=lambda name: (screened[name]["size"].estimate, order[name]))

@@ -60,6 +60,12 @@ class Mlx:
 
         return (EngineDevice(name=_device(mx)),)
 
+    def unmeasured(self, device: Device) -> str | None:
+        """Without Apple's GPU it is another program, with kernels that nobody tuned."""
+        if any(listed.name == "GPU" for listed in device.engines.get(self.name, ())):
+            return None
+        return "MLX is made for Apple silicon: its speed and memory on another CPU say nothing about what would be shipped."
+
     def build(self, recipe: Recipe, model: Path, folder: Path, calibration: Sequence[Arrays]) -> None:  # noqa: ARG002 - nothing is calibrated
         """Write a folder as ``mlx_lm`` loads it. Raises BuildError, or UnsupportedError for a model that isn't converted here."""
         import mlx.core as mx
