@@ -62,3 +62,16 @@ def test_a_timed_call_has_as_many_tokens_as_are_asked_for_or_fit(context: int, t
 def test_a_call_that_is_longer_than_the_context_is_refused() -> None:
     with pytest.raises(UsageError, match="prompt=60 and output=16 are 76 tokens, and the model attends to 64"):
         corpus.given_sizes("prompt=60", facts(64))
+
+
+@pytest.mark.parametrize(
+    ("shape", "told"),
+    [
+        ("output=1", "output must be at least 2 tokens"),
+        ("seq=5", "No size named 'seq'"),
+        ("prompt=many", "is prompt=128,output=32, in tokens"),
+    ],
+)
+def test_sizes_that_are_none_are_told(shape: str, told: str) -> None:
+    with pytest.raises(UsageError, match=told):
+        corpus.given_sizes(shape, facts(2048))
