@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import importlib.metadata
 import os
 import shutil
 import time
@@ -50,6 +51,8 @@ class Ingredients:
     def key(self) -> str:
         """Digest of all of it."""
         made_of = [SCHEMA, self.model.digest, msgspec.to_builtins(self.recipe), dict(self.versions)]
+        if self.model.kind != "onnx":  # converted by this package itself
+            made_of.append(importlib.metadata.version("pytest-edgeai"))
         return digest_of([*made_of, self.calibration_digest if self.recipe.calibrated else ""])
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pytest_edgeai import arrays
 from pytest_edgeai.dataset import CONFIRMATION, EVALUATION, SELECTION, WHOLE, split
-from pytest_edgeai.errors import DatasetError, UsageError, unknown
+from pytest_edgeai.errors import DatasetError, ModelError, UsageError, unknown
 from pytest_edgeai.language import text
 from pytest_edgeai.language.generation import OUTPUT, PROMPT
 from pytest_edgeai.language.text import Texts
@@ -25,6 +25,8 @@ WINDOW: Final = 1024
 """Tokens that are scored in one piece at most."""
 SIZES: Final = {PROMPT: 128, OUTPUT: 32}
 """Tokens of a timed call, unless ``--edge-shape`` says others, or the model attends to fewer."""
+MOST_TOKENS: Final = 2048
+"""Of a timed call: engines that take memory for all tokens when they load are given room for so many."""
 PROMPTS: Final = 8
 """Different ones that calls are timed on, one after the other."""
 TOKENIZE_TIMEOUT: Final = 600.0
@@ -67,16 +69,16 @@ def read(path: Path) -> Corpus:
     texts = text.read(path)
     return Corpus(
         texts=texts,
-        documents=split([digest_of(one.text) for one in texts.documents], SHARES),
         # Those of one name belong together.
-        gaps=split([digest_of(one.name) for one in texts.gaps], SHARES),
+        documents=split([digest_of(one.name or one.text) for one in texts.documents], SHARES),
+        gaps=split([digest_of(one.name or [one.prompt, one.choices]) for one in texts.gaps], SHARES),
         path=str(path),
     )
 
 
 def given_sizes(told: str | None, facts: LanguageFacts) -> dict[str, int]:
     """Tokens of a timed call's prompt and of its output, from ``--edge-shape``: ``prompt=128,output=32``. Raises UsageError."""
-    room = facts.context or sum(SIZES.values())
+    room = min(facts.context or MOST_TOKENS, MOST_TOKENS)
     sizes = {PROMPT: max(1, min(SIZES[PROMPT], room // 2)), OUTPUT: max(2, min(SIZES[OUTPUT], room // 4))}
     for entry in filter(None, (part.strip() for part in re.split(r"[\s,]+", re.sub(r"\s*=\s*", "=", told or "")))):
         name, equals, number = entry.partition("=")
@@ -89,7 +91,12 @@ def given_sizes(told: str | None, facts: LanguageFacts) -> dict[str, int]:
         raise UsageError("--edge-shape: output must be at least 2 tokens, or there is no decoding to be timed.")
     if sum(sizes.values()) > room:
         told = f"prompt={sizes[PROMPT]} and output={sizes[OUTPUT]} are {sum(sizes.values())} tokens"
-        raise UsageError(f"--edge-shape: {told}, and the model attends to {room}: ask for fewer.")
+        why = (
+            f"calls of more than {MOST_TOKENS} are not timed"
+            if room < facts.context
+            else f"the model attends to {room}"
+        )
+        raise UsageError(f"--edge-shape: {told}, and {why}: ask for fewer.")
     return sizes
 
 
@@ -165,7 +172,15 @@ class TextFiles:
                 "window": self.window,
             }
             found = self._task("tokenize", arguments, subject=self._model.name, timeout=TOKENIZE_TIMEOUT)
-            self.vocabulary = int(found["vocabulary"])
+            # The embeddings may have rows for more, and a token that was added later none.
+            self.vocabulary = min(int(found["vocabulary"]), self._facts.vocabulary)
+            ids = arrays.read(path)
+            most = max((int(ids[kind].max()) for kind in ("documents", "gaps") if len(ids[kind])), default=0)
+            if most >= self.vocabulary:
+                path.unlink()
+                raise ModelError(
+                    f"{self._model.name}: its tokenizer gives the token number {most}, and the model has {self.vocabulary}: it is another model's."
+                )
         return path
 
     def _stream(self) -> NDArray[Any]:

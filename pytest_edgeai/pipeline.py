@@ -107,7 +107,7 @@ class Declaration:
         """By the file's name, or because it is a folder. Raises UsageError."""
         kind = model_files.kind_of(self.path)
         if kind is None:
-            raise UsageError(f"The model {self.path} is of no kind that is known: it is no {model_files.FORMS}.")
+            raise UsageError(f"The model {self.path} is of no kind that is known: a model is {model_files.FORMS}.")
         return kind
 
     @property
@@ -228,6 +228,7 @@ class Run:
         if declaration not in self._studies:
             namesake = any(known.path.stem == declaration.path.stem for known in self._studies)
             exactly = ", exactly this dataset" if declaration.population == "dataset" else ""
+            exactly += f", limits {declaration.limits}" if declaration.limits else ""
             told = f" ({declaration.dataset.name if declaration.dataset else 'no data'}{exactly}, {declaration.path})"
             self._studies[declaration] = Study(
                 self, declaration, _shown(declaration.path.stem + (told if namesake else ""))
@@ -283,13 +284,15 @@ class Study:
         score = declared.score
         # Not a function's own text, which has its address in this process.
         told = score if isinstance(score, str) else f"{score.__module__}:{getattr(score, '__qualname__', score)}"
-        return digest_of([self.model.digest, str(declared.dataset), told, declared.population])[:16]
+        return digest_of([self.model.digest, str(declared.dataset), told, declared.population, declared.limits])[:16]
 
     @functools.cached_property
     def assessment(self) -> Assessment:
         """Read in a worker once, then kept by digest. Raises ModelError or WorkerError."""
         source = self._source
-        kept = self.run.cache.root / "assessments" / f"{source.digest}-{SCHEMA}.json"
+        # It says what this version can make of a model.
+        version = importlib.metadata.version("pytest-edgeai")
+        kept = self.run.cache.root / "assessments" / f"{source.digest}-{SCHEMA}-{version}.json"
         try:
             return msgspec.json.decode(kept.read_bytes(), type=Assessment)
         except (OSError, msgspec.DecodeError):
@@ -681,6 +684,8 @@ class Study:
             digest_of_file(self._items.timed()),
             self.run.registry.modules,
             self.run.target.name,
+            # What it was compiled for, where an engine says so.
+            {variant.recipe.framework: self.run.device.engines.get(variant.recipe.framework) for variant in variants},
             importlib.metadata.version("pytest-edgeai"),
         ]
         key = digest_of(made_of)
@@ -735,7 +740,7 @@ class Study:
                 baseline = self._baseline_of(subject)
                 self.variant(baseline)
                 with self.run.lock.measuring():
-                    if self._language and baseline != subject and not self._figures.get(baseline):
+                    if self._language and baseline != subject and "tpot.p50" not in self._figures.get(baseline, {}):
                         self._screen_one(baseline, {})
                     self._screen_one(subject, {})
         found = self._figures[subject].get(quantity)

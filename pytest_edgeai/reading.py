@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -76,6 +76,10 @@ class Reading:
             raise UsageError(f"accuracy is a share from 0 to 1, not {claim.limit:g}: write 0.95 for 95 %.")
         part = WHOLE if self._exactly else CONFIRMATION if claim.fresh else EVALUATION
         places = self._places(claim.family, part)
+        if self._exactly and claim.family in COMPARED and len(places) < len(self._places("perplexity", part)):
+            raise UnsupportedError(
+                f"{claim.family} of exactly this dataset would take distributions of more than 2 GB: give fewer texts."
+            )
         mine = self._one(claim.subject)
         other = self._one(claim.other) if claim.other else None
         self._demand_same_tokens(claim)
@@ -90,17 +94,33 @@ class Reading:
         if claim.family == "accuracy":
             return self._filled(claim, rules, places, mine.filled[places], other.filled[places] if other else None)
         operator, limit = claim.operator, claim.limit
+        names = [one.name for one in self._corpus.texts.documents]
+        units = _units(names, places)
         if claim.family == "agreement":
-            groups = np.repeat(places, [len(mine.agrees[place]) for place in places])
+            groups = np.repeat(units, [len(mine.agrees[place]) for place in places])
             agrees = np.concatenate([mine.agrees[place] for place in places])
-            return scores.proportion(agrees, operator, limit, rules, groups=groups)
-        tokens = mine.tokens[places]
+            found = scores.proportion(agrees, operator, limit, rules, groups=groups)
+            return self._noted(found, claim.family, part)
+        # Documents of one name are one.
+        tokens, likelihood = (scores.totals(sums[places], units) for sums in (mine.tokens, mine.likelihood))
         if claim.family == "kl_divergence":
-            return likelihoods.divergence(mine.divergence[places], tokens, operator, limit, rules)
-        likelihood, others = mine.likelihood[places], other.likelihood[places] if other else None
+            divergence = scores.totals(mine.divergence[places], units)
+            found = likelihoods.divergence(divergence, tokens, operator, limit, rules)
+            return self._noted(found, claim.family, part)
+        others = scores.totals(other.likelihood[places], units) if other else None
         if claim.family == "bits_per_byte":
-            return likelihoods.bits_per_byte(likelihood, others, self._sizes[places], operator, limit, rules)
+            sizes = scores.totals(self._sizes[places], units)
+            return likelihoods.bits_per_byte(likelihood, others, sizes, operator, limit, rules)
         return likelihoods.perplexity(likelihood, others, tokens, operator, limit, rules)
+
+    def _noted(self, found: Finding, family: str, part: str) -> Finding:
+        """With how many documents were compared, where not all of a part were."""
+        compared, everything = len(self._places(family, part)), len(self._places("perplexity", part))
+        if compared < everything:
+            found.notes.append(
+                f"{compared} of {everything} documents were compared with the reference, the first ones of the file: its distributions take no more than 2 GB"
+            )
+        return found
 
     def figures(self, variant: str, part: str) -> dict[str, Figure]:
         """Every family's estimate over a part of the texts, of those that can be had. Raises EdgeError."""
@@ -162,8 +182,8 @@ class Reading:
                 f'{" among those for " + part if part == CONFIRMATION else ""}: JSON lines like {{"prompt": ..., "completion": ...}} or '
                 '{"prompt": ..., "choices": [...], "answer": 0}. How well documents are predicted is perplexity, kl_divergence and agreement.'
             )
-        raise DatasetError(
-            f"{self._corpus.path} has no documents of two tokens or more among those for {part}: give more text with --edge-dataset."
+        raise UnsupportedError(
+            f"{family} needs documents of two tokens or more, and {self._corpus.path} has none among those for {part}: give some with --edge-dataset."
         )
 
     @property
@@ -173,8 +193,8 @@ class Reading:
 
     def _groups(self, places: NDArray[np.int64]) -> NDArray[np.int64] | None:
         """The number of each gap's group; ``None`` where every one stands alone."""
-        names = [self._corpus.texts.gaps[place].name for place in places]
-        return np.unique(names, return_inverse=True)[1] if len(set(names)) < len(names) else None
+        units = _units([one.name for one in self._corpus.texts.gaps], places)
+        return units if len(np.unique(units)) < len(units) else None
 
     def _chance(self, places: NDArray[np.int64]) -> float:
         """The share of gaps that one and the same completion, and one and the same number of a choice, get right."""
@@ -190,8 +210,8 @@ class Reading:
         for name in filter(None, (claim.subject, claim.other)):
             if self._one(name).other_tokens:
                 raise ModelError(
-                    f"{name} turns these texts into other tokens than its source does, so its {claim.family} compares with nothing; bits_per_byte is of "
-                    "the same bytes whatever the tokens are."
+                    f"{name} turns these texts into other tokens than its source does, so its {claim.family} compares with nothing; bits_per_byte is of the "
+                    "same bytes."
                 )
 
     def _one(self, variant: str) -> Said:
@@ -219,11 +239,17 @@ class Reading:
                 "outputs": str(outputs),
                 "vocabulary": self._files.vocabulary,
                 "window": self._files.window,
-                "reference": None if is_reference else str(kept),
+                "reference": str(kept) if kept.exists() and not is_reference else None,
                 "keep": str(kept) if is_reference else None,
             },
         )
         return _said(arrays.read(tokens), arrays.read(outputs), self._corpus, found, is_reference)
+
+
+def _units(names: Sequence[str], places: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The number of each one's group; those without a name stand alone."""
+    numbered = [names[place] or f"\0{place}" for place in places]
+    return np.unique(numbered, return_inverse=True)[1].astype(np.int64)
 
 
 def _said(
@@ -246,8 +272,11 @@ def _said(
     # A document of which some windows were not compared was not.
     whole = int(of[found["compared"]]) if found["compared"] < len(of) else documents
     whole = 0 if own else whole
-    divergence = np.zeros(compared) if is_reference else np.maximum(outputs["documents:divergence"], 0.0)
-    agrees = np.ones(compared) if is_reference else outputs["documents:agrees"]
+    divergence, agrees = (
+        (np.zeros(compared), np.ones(compared))
+        if is_reference
+        else (np.maximum(outputs["documents:divergence"], 0.0), outputs["documents:agrees"])
+    )
     return Said(
         likelihood=_sums(document, -logs, documents),
         tokens=_sums(document, np.ones(len(document)), documents),
@@ -266,12 +295,22 @@ def _filled_gaps(
     tokens: Mapping[str, NDArray[Any]], outputs: Mapping[str, NDArray[Any]], gaps: tuple[Gap, ...]
 ) -> Sums:
     """1 for each gap whose right choice is the likeliest one, or whose only choice has the likeliest token at every place; else 0."""
-    lengths, begins = tokens["gaps.lengths"], tokens["gaps.begins"]
+    lengths = tokens["gaps.lengths"]
+    # The choices of one gap are compared from the same token on.
+    starts = np.cumsum([0, *(len(gap.choices) for gap in gaps)])[:-1]
+    begins = np.repeat(
+        np.minimum.reduceat(tokens["gaps.begins"], starts) if len(starts) else np.empty(0, np.int64),
+        [len(gap.choices) for gap in gaps],
+    )
     ends = np.cumsum(np.maximum(lengths - 1, 0))
     sums, likeliest = [], []
     for end, length, begin in zip(ends, lengths, begins, strict=True):
         # The prediction of token number k is the one before it.
         rows = slice(end - (length - max(1, begin)), end)
+        if rows.start >= rows.stop:
+            raise DatasetError(
+                "a prompt and what it goes on with are one token together, so nothing is predicted: give a longer prompt."
+            )
         sums.append(float(outputs["gaps:log_probability"][rows].sum()))
         likeliest.append(bool(outputs["gaps:likeliest"][rows].all()))
     filled, first = [], 0

@@ -381,7 +381,7 @@ def _shortfalls(
     at_most = (
         (ratio("perplexity"), limits.perplexity, "has {} of the reference's perplexity, the limit is {}", "x"),
         (value("kl_divergence"), limits.kl_divergence, "diverges by {} from the reference, the limit is {}", "nats"),
-        (value("ttft.p50"), limits.ttft, "takes {} to its first token, the limit is {}", "s"),
+        (value("ttft.p95"), limits.ttft, "takes {} to its first token (p95), the limit is {}", "s"),
         (
             ratio("memory.footprint"),
             limits.footprint,

@@ -99,13 +99,13 @@ def edge_frameworks():
 
 
 def tokenizer(vocabulary: int) -> str:
-    """Of single bytes: the first ones of the alphabet that byte-level BPE has."""
-    signs = {chr(code): place for place, code in enumerate(range(33, 33 + vocabulary))}
+    """Of single bytes, the first ones of the alphabet that byte-level BPE has; and of one pair, for engines that want a merge."""
+    signs = {chr(code): place for place, code in enumerate(range(33, 32 + vocabulary))} | {"ab": vocabulary - 1}
     return json.dumps(
         {
             "version": "1.0",
             "added_tokens": [],
             "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True},
-            "model": {"type": "BPE", "vocab": signs, "merges": []},
+            "model": {"type": "BPE", "vocab": signs, "merges": [["a", "b"]]},
         }
     )

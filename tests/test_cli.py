@@ -173,7 +173,7 @@ def test_recommend_shows_frameworks_rules_plan_limits_and_what_to_run_next(edgea
     assert (
         "platform matrix: Intel CPU/GPU -> OpenVINO, then Olive; because the target is intel, and this device" in text
     )
-    assert "2 olive (no plugin brings it here)" in text
+    assert "2 olive (olive-ai " in text
     assert "baseline onnxruntime-fp32" in text
     assert "onnxruntime-int8-static: It needs calibration items" in text
     assert "accuracy at least 95.00 % of the reference's" in text
@@ -310,7 +310,8 @@ def test_doctor_fails_when_an_installed_framework_computes_wrong_numbers(edgeai,
     found = json.loads(out)
     states = {engine["name"]: engine["state"] for engine in found["engines"]}
     assert (status, err) == (1, "")
-    assert states == {"ill_absent": "absent", "ill_wrong": "fails", "onnxruntime": "works", "openvino": "works"}
+    built_in = ("llamacpp", "mlx", "olive", "onnxruntime", "openvino")
+    assert states == {"ill_absent": "absent", "ill_wrong": "fails"} | dict.fromkeys(built_in, "works")
     assert found["standings"]["cross"] == "native"
     assert {check["state"] for check in found["checks"]} <= {"ok", "note", "problem"}
 

@@ -22,7 +22,7 @@ _OF_FOLDERS: Final = (".json", ".safetensors", ".model", ".txt", ".jinja")
 
 def kind_of(path: Path) -> ModelKind | None:
     """What form the model has: by its name's ending, a folder by what it holds; ``None`` for no form that is known."""
-    return "huggingface" if path.is_dir() else KINDS.get(path.suffix.lower())
+    return KINDS.get(path.suffix.lower()) or ("huggingface" if path.is_dir() else None)
 
 
 def digest(path: Path, kind: ModelKind) -> str:

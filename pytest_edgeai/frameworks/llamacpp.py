@@ -63,7 +63,10 @@ _K_QUANTS: Final = ("q6_k", "q5_k_m", "q4_k_m")
 
 
 class LlamaCpp:
-    """A checkpoint of the Llama family is converted here, and checked; a GGUF file is taken as it is."""
+    """A checkpoint of the Llama family is converted here, and checked; a GGUF file is taken as it is.
+
+    It runs on the CPU, or wholly on the GPU where it was compiled for one (Metal, CUDA), which was not tried yet.
+    """
 
     name = "llamacpp"
     distributions: tuple[str, ...] = ("llama-cpp-python", "gguf", "tokenizers")
@@ -96,7 +99,8 @@ class LlamaCpp:
         features = tuple(
             part.partition("=")[0].strip().lower() for part in told.split("|") if part.strip().endswith("= 1")
         )
-        return (EngineDevice(name="CPU", capabilities=features),)
+        cpu = EngineDevice(name="CPU", capabilities=features)
+        return (cpu, EngineDevice(name="GPU")) if llama_cpp.llama_supports_gpu_offload() else (cpu,)
 
     def build(self, recipe: Recipe, model: Path, folder: Path, calibration: Sequence[Arrays]) -> None:  # noqa: ARG002 - nothing is calibrated
         """Write ``model.gguf``. Raises BuildError, or UnsupportedError for a model that isn't converted here."""
@@ -138,8 +142,15 @@ class _Model:
         header = _opened(file, vocab_only=True).metadata
         self._trained = int(header[f"{header['general.architecture']}.context_length"])
         self.context = min(CONTEXT, self._trained)
+        self._on_gpu = bool(llama_cpp.llama_supports_gpu_offload())
         self._llama = _opened(
-            file, n_ctx=self.context, n_batch=BATCH, n_ubatch=BATCH, n_threads=threads, n_threads_batch=threads
+            file,
+            n_ctx=self.context,
+            n_batch=BATCH,
+            n_ubatch=BATCH,
+            n_threads=threads,
+            n_threads_batch=threads,
+            n_gpu_layers=-1 if self._on_gpu else 0,  # all, as a deployment would
         )
         self._threads = threads
         self.vocabulary = int(self._llama.n_vocab())
@@ -182,7 +193,7 @@ class _Model:
         buffer = ctypes.create_string_buffer(256)
         self._api.llama_model_desc(self._llama.model, buffer, len(buffer))
         return {
-            "device": "CPU",
+            "device": "GPU" if self._on_gpu else "CPU",
             "precision": buffer.value.decode(errors="replace"),
             "threads": str(self._threads),
             "context": f"{self.context} of {self._trained} tokens",

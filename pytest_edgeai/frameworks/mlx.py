@@ -45,7 +45,8 @@ class Mlx:
 
     def refusal(self, recipe: Recipe, assessment: Assessment, device: Device) -> str | None:  # noqa: ARG002
         """Where it isn't converted here, or its rows don't fit."""
-        verdict = assessment.precisions.get("int8" if recipe.precision == "int8" else recipe.name.removeprefix("mlx-"))
+        # What doesn't fit into groups stays float16 in silence, whatever its bits were to be.
+        verdict = assessment.precisions.get(f"int4-{recipe.method}" if recipe.method else "fp16")
         return None if verdict is None or verdict.possible else f"{verdict.reason[:1].upper()}{verdict.reason[1:]}."
 
     def reason(self, recipe: Recipe, assessment: Assessment, device: Device) -> str:  # noqa: ARG002
@@ -133,6 +134,7 @@ class _Model:
         tokens = self._mx.array(prompt.astype(np.int32))
         for token, _ in generate_step(tokens, self._network, max_tokens=count):
             yield int(token)
+        self._mx.synchronize()  # a further step was begun before the last token was handed out
 
     def logits(self, tokens: NDArray[np.integer[Any]], chunk: int) -> Iterator[NDArray[np.float32]]:
         """With a cache of keys and values between the chunks."""
@@ -164,7 +166,7 @@ class _Model:
         quantized = self._config.get("quantization")
         precision = f"{quantized['bits']} bits, groups of {quantized['group_size']}" if quantized else "float16"
         if self._make_reader is not None:
-            precision += ", computed in float32"
+            precision += ", computed in float32; texts are read with the same weights in float16"
         return {"device": _device(self._mx), "precision": precision}
 
 

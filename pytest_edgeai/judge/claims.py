@@ -20,6 +20,8 @@ SPEEDUPS = {
     "end_to_end.p50": "end_to_end.speedup",
 }
 """Quantity -> the speed-up that a ratio of two of it is. Tokens of a prompt a second are one over the time to first token."""
+RATES = {"ttft.p50": "prefill.throughput", "tpot.p50": "decode.throughput"}
+"""Times of a phase -> the rate that is one over them."""
 EXACT = frozenset({"size", "offline"})
 SCORED = frozenset({"accuracy", "agreement", "perplexity", "bits_per_byte", "kl_divergence"})
 """Families of quantities that are known exactly, and that items or texts are scored for."""
@@ -89,10 +91,11 @@ def canonical(claim: Claim, baseline: str, batch: int | None = 1) -> tuple[Claim
             speed = claim if claim.quantity.endswith("throughput") else _mirrored(claim)
             quantity = SPEEDUPS[claim.quantity]
             return canonical(dataclasses.replace(speed, quantity=quantity, other=None, unit="x"), baseline)
-        if claim.subject == baseline or claim.other < claim.subject:  # of two variants the first one is the subject
-            return canonical(
-                dataclasses.replace(_mirrored(claim), subject=claim.other, other=claim.subject), baseline, batch
-            )
+        other = claim.other
+        if claim.quantity in RATES:
+            claim = dataclasses.replace(_mirrored(claim), quantity=RATES[claim.quantity])
+        if claim.subject == baseline or other < claim.subject:  # of two variants the first one is the subject
+            return canonical(dataclasses.replace(_mirrored(claim), subject=other, other=claim.subject), baseline, batch)
     wanted = _wanted(claim.quantity)
     if wanted is not None:
         turned = claim.operator[0] != wanted[0]
@@ -123,7 +126,7 @@ def as_claimed(verdict: Verdict, claim: Claim, turned: bool) -> Verdict:
         "operator": claim.operator,
     }
     swapped = verdict.subject != claim.subject
-    of_speed = verdict.quantity.endswith("speedup") and claim.quantity.endswith(".p50")
+    of_speed = verdict.quantity.endswith(("speedup", "throughput")) and claim.quantity.endswith(".p50")
     if swapped != of_speed:  # the ratio that was decided is the inverse of the one that was claimed
         ends = {"estimate": verdict.estimate, "low": verdict.high, "high": verdict.low}
         words |= {name: 1 / end if end else None for name, end in ends.items()}

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 MAGIC: Final = b"GGUF"
 ARCHITECTURES: Final = {"llama": "llama", "mistral": "llama", "qwen2": "qwen2", "qwen3": "qwen3"}
 """Family of a checkpoint -> what llama.cpp calls it."""
-NORMAL, CONTROL, UNUSED = 1, 3, 5
+NORMAL, CONTROL, USER_DEFINED, UNUSED = 1, 3, 4, 5
 """Kinds of tokens."""
 
 
@@ -88,7 +88,12 @@ class _EndError(Exception):
 
 
 def _opened(path: Path) -> "GGUFReader":
-    from gguf import GGUFReader
+    try:
+        from gguf import GGUFReader
+    except ImportError as error:
+        raise ModelError(
+            f"{path.name}: reading GGUF files takes the package gguf: pip install 'pytest-edgeai[llamacpp]'."
+        ) from error
 
     class Reader(GGUFReader):  # type: ignore[misc] # the package says no types
         """The package's own reads an announced length beyond the file's end as nothing, and goes on for as long as it is."""
@@ -232,7 +237,7 @@ def _add_tokens(writer: "GGUFWriter", checkpoint: Checkpoint, vocabulary: int, s
             )
         texts, kinds = [f"[PAD{place}]" for place in range(vocabulary)], [UNUSED] * vocabulary
         added = {
-            int(one["id"]): (str(one["content"]), CONTROL if one["special"] else NORMAL)
+            int(one["id"]): (str(one["content"]), CONTROL if one["special"] else USER_DEFINED)
             for one in given["added_tokens"]
         }
         for place, (text, kind) in {

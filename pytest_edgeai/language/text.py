@@ -18,7 +18,8 @@ FIELDS: Final = (
 class Document(Record, frozen=True, kw_only=True):
     """A text whose tokens are predicted, each from those before."""
 
-    name: str
+    name: str = ""
+    """Of the group that it belongs to: texts of one name may be alike; empty: it stands alone."""
     text: str
 
 
@@ -28,8 +29,8 @@ class Gap(Record, frozen=True, kw_only=True):
     With one choice alone: that finds each of its tokens the likeliest of all.
     """
 
-    name: str
-    """Of the group of items that it belongs to: those of one name may be alike."""
+    name: str = ""
+    """As a document's."""
     prompt: str
     choices: tuple[str, ...]
     answer: int = 0
@@ -58,10 +59,10 @@ def read(path: Path) -> Texts:
         raise DatasetError(f"{path} can't be read ({error.strerror or error}).") from error
     if path.suffix.lower() == ".jsonl":
         items = [
-            _item(line, f"{path}, line {number}") for number, line in enumerate(content.splitlines(), 1) if line.strip()
+            _item(line, f"{path}, line {number}") for number, line in enumerate(content.split("\n"), 1) if line.strip()
         ]
     else:
-        items = [Document(name=f"{path.name}:{number}", text=part) for number, part in enumerate(_parts(content), 1)]
+        items = [Document(text=part) for part in _parts(content)]
     found = Texts(
         documents=tuple(item for item in items if isinstance(item, Document)),
         gaps=tuple(item for item in items if isinstance(item, Gap)),
@@ -89,7 +90,7 @@ def _item(line: str, where: str) -> Document | Gap:
         raise DatasetError(f"{where}: this is no JSON ({error}).") from error
     if not isinstance(given, dict):
         raise DatasetError(f"{where}: this is no object. A line is one of {FIELDS}.")
-    name = str(given.get("name", where.rpartition(" ")[2]))
+    name = str(given.get("name", ""))
     if set(given) - {"name"} == {"text"} and _is_text(given["text"]):
         return Document(name=name, text=given["text"])
     if set(given) - {"name"} == {"prompt", "completion"} and all(
@@ -115,4 +116,10 @@ def _item(line: str, where: str) -> Document | Gap:
 
 
 def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and bool(value.strip())
+    if not isinstance(value, str) or not value.strip():
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:  # half of a pair of surrogates
+        return False
+    return True

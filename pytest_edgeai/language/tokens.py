@@ -17,7 +17,12 @@ class Tokenizer:
     """Of a folder. Raises ModelError where it has none, or one that can't be read."""
 
     def __init__(self, folder: Path) -> None:
-        import tokenizers
+        try:
+            import tokenizers
+        except ImportError as error:
+            raise ModelError(
+                "Texts are turned into tokens by Hugging Face's tokenizers, which is not installed: pip install tokenizers."
+            ) from error
 
         file = folder / TOKENIZER
         if not file.is_file():
@@ -31,11 +36,13 @@ class Tokenizer:
         # Some cut or pad what they are given.
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
+        # What looks like a special token in a text is text, as it is for llama.cpp.
+        self._tokenizer.encode_special_tokens = True
 
     @property
     def size(self) -> int:
-        """How many tokens there are, added ones included."""
-        return int(self._tokenizer.get_vocab_size())
+        """Numbers that tokens may have, added ones included."""
+        return max(self._tokenizer.get_vocab().values(), default=-1) + 1
 
     def encode(self, text: str) -> NDArray[np.int32]:
         """The tokens of a text, without any that mark its begin or end."""

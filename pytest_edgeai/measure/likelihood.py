@@ -32,7 +32,7 @@ def score(
     """
     total = sum(max(0, len(sequence) - 1) for sequence in sequences)
     found = {name: np.full(total, np.nan) for name in COLUMNS}
-    others = np.load(reference, mmap_mode="r") if reference else None
+    others = np.load(reference, mmap_mode="r") if reference and total else None
     if others is not None and others.shape != (total, vocabulary):
         raise ModelError(
             f"the reference was asked about {others.shape[0]} tokens of {others.shape[1]}, and this one about {total} of {vocabulary}."
@@ -60,6 +60,10 @@ def score(
             if kept is not None:
                 kept[rows] = logs
             at += len(logs)
+        if at != ends[place]:
+            raise ModelError(
+                f"it gave no logits of the last {ends[place] - at} of the {len(sequence) - 1} tokens of a text that it was asked about."
+            )
 
     readers = generator.readers if isinstance(generator, ParallelReader) else 1
     if readers == 1:
@@ -83,6 +87,10 @@ def _predictions(
         if logits.shape[1] < vocabulary or not np.isfinite(logits).all():
             raise ModelError(
                 f"the logits of the tokens from the {first + 1}th on are not those of {vocabulary} tokens, or not finite."
+            )
+        if first + len(logits) >= len(sequence):
+            raise ModelError(
+                f"it gave logits of more than the {len(sequence) - 1} tokens of a text that it was asked about."
             )
         logits -= logits.max(1, keepdims=True)
         logits -= np.log(np.sum(np.exp(logits), axis=1, keepdims=True, dtype=np.float64)).astype(np.float32)

@@ -137,10 +137,10 @@ class Bench:
     def phase(self, name: str, first: int, calls: int) -> dict[str, Any]:
         """Seconds that this phase of ``calls`` calls of a language model took together, on prompts ``first``, ``first + 1``, ...
 
-        Where the prompt's own work is timed, one call before them is not, as in :meth:`turn`; before the others comes that work.
+        Where the prompt's own work is timed, one call before them is not, as in :meth:`turn`; before decoding comes that work.
         """
         runner, count = self._prompted(), len(self._items)
-        if name in generation.FIRST:
+        if name != "decode":
             runner.timed(self._items[(first - 1) % count], name)
         seconds = 0.0
         for call in range(first, first + calls):

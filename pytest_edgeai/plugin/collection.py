@@ -36,7 +36,7 @@ def parametrize(metafunc: pytest.Metafunc) -> None:
         if declared is None and session.models:
             supplied = [name for name, one in session.models.items() if other_family(metafunc.definition, one) is None]
             declared = session.models[supplied[0]] if supplied else None
-            if supplied:
+            if len(session.models) > 1 and supplied:
                 metafunc.parametrize("_edge_study", supplied, ids=supplied, indirect=True)
         if "edge_variant" in metafunc.fixturenames:
             # An empty list would be an empty parametrization; the fixture skips None with the reason.

@@ -28,7 +28,11 @@ def edge_target(request: pytest.FixtureRequest) -> "Target":
 def edge_device(request: pytest.FixtureRequest) -> "Device":
     """The machine that this run is on."""
     run = state.session(request.config).run
-    for framework in run.registry.frameworks:
+    frameworks = set(run.registry.frameworks)
+    if "_edge_study" in request.fixturenames:  # those that make something of its model
+        study: Study = request.getfixturevalue("_edge_study")
+        frameworks = {recipe.framework for recipe in [*study.plan.unoptimized, *run.catalogue(study.declaration.kind)]}
+    for framework in sorted(frameworks):
         run.answers(framework)
     return run.device
 

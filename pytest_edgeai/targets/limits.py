@@ -67,7 +67,7 @@ def _factor(text: str) -> float | None:
 _KNOWN: Final[Mapping[str, tuple[str, Callable[[str], float | None], str]]] = {
     "accuracy": ("accuracy_kept", _share, "a share of the reference's accuracy, as in accuracy=0.99"),
     "speedup": ("speedup", _factor, "a factor, as in speedup=1.5"),
-    "footprint": ("footprint", _share, "a share of the baseline's own footprint, as in footprint=0.6"),
+    "footprint": ("footprint", _factor, "a share of the baseline's own footprint, as in footprint=0.6"),
     "perplexity": ("perplexity", _factor, "a ratio to the reference's perplexity, as in perplexity=1.02"),
     "kl_divergence": ("kl_divergence", _factor, "in nats a token, as in kl_divergence=0.05"),
     "ttft": ("ttft", _seconds, "a time with its unit, as in ttft=200ms"),

@@ -30,6 +30,7 @@ def shell(
     shutil.copytree(detector, pytester.path, dirs_exist_ok=True)
     for example in (pages.ROOT / "docs" / "examples").iterdir():
         monkeypatch.syspath_prepend(example)
+    (pytester.path / "chat").mkdir()  # a language model, of which only that it is there is asked
     monkeypatch.chdir(pytester.path)
     monkeypatch.setenv("COLUMNS", "100")
     # What a page does not choose itself: one recipe that is built and measured within seconds.

@@ -61,7 +61,7 @@ MODELS: dict[Callable[[Path, Path], None], str] = {
     truncated: "{path} (14.7 kB) can't be decoded: it is truncated, damaged or of another format. Export or download it again.",
     garbage: "{path} (5 kB) can't be decoded: it is truncated, damaged or of another format. Export or download it again.",
     zero_bytes: "{path} is empty (0 bytes), so its export or download didn't finish. Make or fetch it again.",
-    directory: "{path} is a folder; a model is an .onnx or .gguf file, or a folder as Hugging Face saves models. It has no config.json.",
+    directory: "{path} is a folder, not a regular file; a model is an .onnx or .gguf file",
     missing: "There is no model at {path}. Is the path right, seen from ",
     fifo: "{path} is a FIFO, not a regular file; a model is an .onnx or .gguf file, or a folder as Hugging Face saves models.",
 }
@@ -302,7 +302,9 @@ def test_a_model_of_an_unknown_kind_is_a_usage_error(edge, tmp_path: Path) -> No
 
     assert run.ret == pytest.ExitCode.USAGE_ERROR
     run.stderr.fnmatch_lines(
-        [f"ERROR: The model {tmp_path / 'model.pt'} is of no kind that is known by its name's ending (.onnx)."]
+        [
+            f"ERROR: The model {tmp_path / 'model.pt'} is of no kind that is known: a model is an .onnx or .gguf file, or a folder*"
+        ]
     )
 
 

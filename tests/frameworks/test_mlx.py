@@ -68,7 +68,10 @@ def test_it_tells_what_it_uses(built: dict[str, Path]) -> None:
     told = {name: loaded(recipe, built[name]).placement() for name, recipe in ALL.items()}
 
     assert told["mlx-fp16"]["precision"] == "float16"
-    assert told["mlx-int4-g32"]["precision"] == "4 bits, groups of 32, computed in float32"
+    assert (
+        told["mlx-int4-g32"]["precision"]
+        == "4 bits, groups of 32, computed in float32; texts are read with the same weights in float16"
+    )
     assert {one["device"] for one in told.values()} == {device.name for device in ENGINE.devices()}
 
 
@@ -126,7 +129,7 @@ def test_a_wrong_conversion_is_noticed(change: dict[str, float], source: Path, t
     ("recipe", "verdict", "told"),
     [
         (FP16, {"fp16": "its weights are quantized already (q4_k)"}, "Its weights are quantized already (q4_k)."),
-        (INT8, {"int8": "mixture is a mixture of experts"}, "Mixture is a mixture of experts."),
+        (INT8, {"int4-g64": "mixture is a mixture of experts"}, "Mixture is a mixture of experts."),
         (INT4_G64, {"int4-g64": "its rows are of 96"}, "Its rows are of 96."),
         (INT4_G32, {"int4-g32": "its rows are of 48"}, "Its rows are of 48."),
         (INT4_G32, {"int4-g64": "its rows are of 96"}, None),

@@ -27,7 +27,7 @@ def test_lines_are_documents_and_gaps(tmp_path: Path) -> None:
 
     assert found.documents == (Document(name="a", text="Once upon"),)
     assert found.gaps == (
-        Gap(name="2", prompt="to be or not", choices=(" to be",)),
+        Gap(prompt="to be or not", choices=(" to be",)),
         Gap(name="b", prompt="2 + 2 =", choices=(" 5", " 4"), answer=1),
     )
 
@@ -36,7 +36,6 @@ def test_a_text_is_cut_at_lines_of_dashes(tmp_path: Path) -> None:
     found = text.read(written(tmp_path, "one\ntwo - dash\n---\n\n-----\nthree\n--\n", "eval.txt"))
 
     assert [document.text for document in found.documents] == ["one\ntwo - dash\n", "three\n--\n"]
-    assert [document.name for document in found.documents] == ["eval.txt:1", "eval.txt:2"]
 
 
 @pytest.mark.parametrize(

@@ -152,7 +152,11 @@ WRONG = {
         "No target named 'intell'. Did you mean 'intel'? Known: android, ",
     ),
     "budget": (VARIANT, ["--edge-budget=-1"], "argument --edge-budget: '-1' is not a number of seconds"),
-    "kind of model": (VARIANT, ["--edge-model=model.txt"], "model.txt is of no kind that is known by its name's "),
+    "kind of model": (
+        VARIANT,
+        ["--edge-model=model.txt"],
+        "model.txt is of no kind that is known: a model is an .onnx ",
+    ),
     "marker model": (
         f"@pytest.mark.edge_model(dataset='items.npz'){VARIANT}",
         [],
