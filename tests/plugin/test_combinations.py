@@ -274,6 +274,7 @@ def test_a_cache_that_cannot_be_written_is_told_once_and_keeps_nothing(suite, wh
 @pytest.mark.skipif(os.geteuid() != 0 or not SETPRIV, reason="becoming somebody else needs root and setpriv")
 def test_a_user_without_a_name_and_a_home_keeps_nothing_and_gets_every_verdict(suite, monkeypatch, gates, tmp_path):
     monkeypatch.delenv("HOME")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     for folder in (temporary, suite.pytester.path):
@@ -300,6 +301,7 @@ def test_somebody_elses_folder_for_the_hosts_lock_is_left_alone(suite, monkeypat
     suite.pytester.path.chmod(0o777)
     monkeypatch.setenv("TMPDIR", str(temporary))
     monkeypatch.setenv("HOME", str(suite.pytester.path))
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
 
     result = run_as(suite, STRANGER, f"--edge-report={suite.report}")
 
