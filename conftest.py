@@ -17,7 +17,7 @@ def pytest_edge_models() -> Mapping[str, Any]:
     return {
         "digits": {"path": FIXTURES / "digits/digits.onnx", "dataset": FIXTURES / "digits/digits.npz", "score": "top1"},
         "tiny_lm": {
-            "path": FIXTURES / "tiny_lm/model",
+            "path": FIXTURES / "tiny_lm/tiny-lm",
             "dataset": FIXTURES / "tiny_lm/evaluation.jsonl",
             "limits": TINY,
         },

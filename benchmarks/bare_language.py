@@ -32,9 +32,10 @@ def llamacpp(folder: Path, threads: int, room: int, _: dict[str, Any]) -> Genera
         n_threads_batch=threads,
         verbose=False,
     )
-    context, size, one = model.ctx, model.n_vocab(), (llama_cpp.llama_token * 1)()
+    size, one = model.n_vocab(), (llama_cpp.llama_token * 1)()
 
     def generate(prompt: Any, count: int) -> Iterator[int]:
+        context = model.ctx  # which keeps the model
         llama_cpp.llama_memory_clear(llama_cpp.llama_get_memory(context), True)
         tokens = (llama_cpp.llama_token * len(prompt))(*prompt.tolist())
         llama_cpp.llama_decode(context, llama_cpp.llama_batch_get_one(tokens, len(prompt)))

@@ -134,7 +134,7 @@ def measure(pairs: int = PAIRS, names: Sequence[str] = VARIANTS) -> list[Table]:
     with tempfile.TemporaryDirectory() as name:
         settings = Settings(target="cross", shape=f"prompt={PROMPT},output={OUTPUT}")
         run = Run(settings, [], Path(name), "benchmark", Progress(lambda told: print(told, file=sys.stderr)))
-        study = run.study(Declaration(TINY / "model", TINY / "evaluation.jsonl", "auto"))
+        study = run.study(Declaration(TINY / "tiny-lm", TINY / "evaluation.jsonl", "auto"))
         variants = [study.variant(name) for name in names]
         setup = Setup(modules=run.registry.modules, threads=run.device.cores, inputs=study.prompts)
         beside, beside_mlx = [], []

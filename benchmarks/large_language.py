@@ -25,7 +25,7 @@ from pytest_edgeai.pipeline import Declaration, Run
 from pytest_edgeai.progress import Progress
 from pytest_edgeai.settings import Settings
 
-TOKENIZER: Final = Path(__file__).parents[1] / "fixtures" / "tiny_lm" / "model"
+TOKENIZER: Final = Path(__file__).parents[1] / "fixtures" / "tiny_lm" / "tiny-lm"
 CONFIG: Final[dict[str, Any]] = {
     "model_type": "llama",
     "architectures": ["LlamaForCausalLM"],

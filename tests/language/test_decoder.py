@@ -40,7 +40,7 @@ def test_the_sample_model_is_computed_as_by_transformers() -> None:
     expected = known["logits"].astype(np.float64)
     expected -= np.log(np.exp(expected).sum(-1, keepdims=True))
 
-    found = log_probabilities(Checkpoint(TINY / "model"), known["tokens"])
+    found = log_probabilities(Checkpoint(TINY / "tiny-lm"), known["tokens"])
 
     assert np.abs(found - expected).max() < 1e-3
 
