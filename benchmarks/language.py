@@ -16,6 +16,7 @@ from typing import Final, NamedTuple, Self
 
 import numpy as np
 
+from benchmarks import tables
 from benchmarks.latency import environment
 from benchmarks.medians import Median
 from benchmarks.tables import Table
@@ -38,6 +39,12 @@ VARIANTS: Final = (
     "mlx-fp16",
     "mlx-int4-g64",
 )
+# What the package's OpenVINO engine sets, too.
+_PLAIN: Final = {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": "1", "INFERENCE_PRECISION_HINT": "f32"}
+PROPERTIES: Final = {
+    "openvino-fp32": {**_PLAIN, "KV_CACHE_PRECISION": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0"},
+    "openvino-int8": {**_PLAIN, "KV_CACHE_PRECISION": "u8", "DYNAMIC_QUANTIZATION_GROUP_SIZE": "32"},
+}
 PROMPT, OUTPUT = 128, 32
 """Tokens of a call."""
 PAIRS, GOES, CALLS = 6, 6, 4
@@ -98,20 +105,18 @@ def pair(variant: Variant, setup: Setup, coin: random.Random) -> tuple[Rates, Ra
     """One worker and one bare loop in turns."""
     quiet = Quiet(setup.threads, PATIENCE)
     found: dict[str, tuple[list[float], list[float]]] = {"ours": ([], []), "bare": ([], [])}
-    with Bench(variant, setup) as bench:
-        options = json.loads(bench.placement.get("properties", "{}"))
-        with Bare(variant, setup, options) as loop:
-            for go in range(GOES + 1):
-                quiet.wait()
-                for side in coin.sample(sorted(found), 2):
-                    if side == "ours":
-                        columns, _ = bench.phases(go * CALLS, CALLS, CANARIES)
-                        prefill, decode = columns["prefill"], columns["decode"]
-                    else:
-                        prefill, decode = loop.go(go * CALLS, CALLS)
-                    if go:  # the first one warms up
-                        found[side][0].extend(prefill)
-                        found[side][1].extend(decode)
+    with Bench(variant, setup) as bench, Bare(variant, setup, PROPERTIES.get(variant.name, {})) as loop:
+        for go in range(GOES + 1):
+            quiet.wait()
+            for side in coin.sample(sorted(found), 2):
+                if side == "ours":
+                    columns, _ = bench.phases(go * CALLS, CALLS, CANARIES)
+                    prefill, decode = columns["prefill"], columns["decode"]
+                else:
+                    prefill, decode = loop.go(go * CALLS, CALLS)
+                if go:  # the first one warms up
+                    found[side][0].extend(prefill)
+                    found[side][1].extend(decode)
     ours, bare = (Rates(*(float(np.median(rates)) for rates in found[side])) for side in ("ours", "bare"))
     return ours, bare
 
@@ -155,15 +160,15 @@ def measure(pairs: int = PAIRS, names: Sequence[str] = VARIANTS) -> list[Table]:
         "one (95 %)."
     )
     columns = ["variant", "phase", "bare loop", "as reported", "ratio", f"within {LIMIT:.0%}"]
-    tables = [Table("Rates of language models beside a bare loop", columns, beside, schedule)]
+    made = [Table("Rates of language models beside a bare loop", columns, beside, schedule)]
     if beside_mlx:
         note = (
             f"`mlx_lm benchmark` with the same lengths, {TRIALS} trials after each pair of the table above. It divides {OUTPUT} tokens by the time of the {OUTPUT - 1} after "
             "the first one; here they are divided by their own number."
         )
         columns = ["variant", "phase", "mlx_lm", *columns[3:]]
-        tables.append(Table("Rates of MLX beside mlx_lm's own benchmark", columns, beside_mlx, note))
-    return tables
+        made.append(Table("Rates of MLX beside mlx_lm's own benchmark", columns, beside_mlx, note))
+    return made
 
 
 def _rows(name: str, found: Sequence[tuple[Rates, Rates]]) -> list[list[str]]:
@@ -177,5 +182,6 @@ def _rows(name: str, found: Sequence[tuple[Rates, Rates]]) -> list[list[str]]:
 
 
 if __name__ == "__main__":
-    for table in measure(*map(int, sys.argv[1:2]), *([sys.argv[2:]] if sys.argv[2:] else [])):
-        print(table)
+    found = measure(*map(int, sys.argv[1:2]), *([sys.argv[2:]] if sys.argv[2:] else []))
+    tables.publish(Path(__file__).with_suffix(".md"), found)
+    print(*found, sep="\n")

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from pytest_edgeai import device
 
+LANGUAGE = ("onnxruntime-genai", "llama-cpp-python", "mlx-lm")
 MARK = "<!-- What follows is written by `make bench`. -->"
-VERSIONS = ("pytest-edgeai", "pytest", "numpy", "onnxruntime", "openvino", "msgspec")
+VERSIONS = ("pytest-edgeai", "pytest", "numpy", "onnxruntime", "openvino", "msgspec", *LANGUAGE)
 
 
 @dataclass(frozen=True, slots=True)
