@@ -1,5 +1,6 @@
 """Language models through the plugin, with an engine in plain numpy: what is decided, what is refused, and what is told of what fails."""
 
+import importlib.util
 import json
 from pathlib import Path
 
@@ -224,8 +225,9 @@ def test_each_suite_takes_the_model_that_it_is_for(edge, folder: Path) -> None:
     found.stdout.fnmatch_lines_random(["*test_tensors?small-fake-fp32-plain?*", "*test_language?tiny-lm-int8-coarse?*"])
 
 
+# Not imported here: pytester forgets what was, and what llama_cpp leaves open is told as a warning of whatever runs then.
+@pytest.mark.skipif(importlib.util.find_spec("llama_cpp") is None, reason="llama-cpp-python is not installed")
 def test_a_gguf_file_is_its_own_reference_and_its_own_tokenizer(run, folder: Path, tmp_path: Path) -> None:
-    pytest.importorskip("llama_cpp")
     file = tmp_path / "tiny.gguf"
     gguf_file.write(Checkpoint(folder), file, "gpt-2")
     source = """
