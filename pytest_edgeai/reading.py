@@ -94,8 +94,7 @@ class Reading:
         if claim.family == "accuracy":
             return self._filled(claim, rules, places, mine.filled[places], other.filled[places] if other else None)
         operator, limit = claim.operator, claim.limit
-        names = [one.name for one in self._corpus.texts.documents]
-        units = _units(names, places)
+        units = self._documents(places)
         if claim.family == "agreement":
             groups = np.repeat(units, [len(mine.agrees[place]) for place in places])
             agrees = np.concatenate([mine.agrees[place] for place in places])
@@ -126,21 +125,21 @@ class Reading:
         """Every family's estimate over a part of the texts, of those that can be had. Raises EdgeError."""
         said, found = self._one(variant), dict[str, Figure]()
         for family in self.families:
+            if said.other_tokens and family != "bits_per_byte":
+                continue
             try:
                 places = self._places(family, part)
-            except EdgeError:
-                continue
-            if said.other_tokens and family not in ("bits_per_byte", "accuracy"):
+            except UnsupportedError:
                 continue
             if family == "accuracy":
-                if said.other_tokens:
-                    continue
                 found[family] = figures.of_scores(said.filled[places], self._groups(places))
-            elif family == "agreement":
-                groups = np.repeat(places, [len(said.agrees[place]) for place in places])
+                continue
+            units = self._documents(places)
+            if family == "agreement":
+                groups = np.repeat(units, [len(said.agrees[place]) for place in places])
                 found[family] = figures.of_scores(np.concatenate([said.agrees[place] for place in places]), groups)
             else:
-                found[family] = _figure(family, said, places, self._sizes)
+                found[family] = _figure(family, said, places, self._sizes, units)
         return found
 
     def _filled(
@@ -190,6 +189,10 @@ class Reading:
     def _sizes(self) -> Sums:
         """Bytes of each document."""
         return np.array([len(one.text.encode()) for one in self._corpus.texts.documents], np.float64)
+
+    def _documents(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The number of each one's unit: documents of one name are one."""
+        return _units([one.name for one in self._corpus.texts.documents], places)
 
     def _groups(self, places: NDArray[np.int64]) -> NDArray[np.int64] | None:
         """The number of each gap's group; ``None`` where every one stands alone."""
@@ -336,9 +339,10 @@ def _value(family: str, said: Said, places: NDArray[np.int64], sizes: Sums) -> f
     return math.exp(total / said.tokens[places].sum())
 
 
-def _figure(family: str, said: Said, places: NDArray[np.int64], sizes: Sums) -> Figure:
+def _figure(family: str, said: Said, places: NDArray[np.int64], sizes: Sums, units: NDArray[np.int64]) -> Figure:
     """With the range that documents like these would give in 95 of 100 cases, by Student's t of sums over documents."""
     value, unit = _value(family, said, places, sizes), UNITS[family]
     sums = said.divergence[places] if family == "kl_divergence" else said.likelihood[places]
     counts = sizes[places] * math.log(2) if family == "bits_per_byte" else said.tokens[places]
+    sums, counts = scores.totals(sums, units), scores.totals(counts, units)
     return figures.of_sums(value, sums, counts, unit, math.exp if family == "perplexity" else None)

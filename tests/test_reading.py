@@ -105,10 +105,13 @@ def test_a_perplexity_is_of_all_predicted_tokens(reading) -> None:
 
 
 def test_documents_of_one_name_are_one(reading) -> None:
-    found = reading(*documents(80, names=10)).find(claim("perplexity", "<=", 50), RULES)
+    one = reading(*documents(80, names=10))
+
+    found = one.find(claim("perplexity", "<=", 50), RULES)
 
     assert found.outcome is Outcome.INCONCLUSIVE
     assert found.notes == ["10 documents prove nothing; it needs at least 30, with --edge-dataset"]
+    assert one.figures("worse", "evaluation")["perplexity"].n == 10
 
 
 def test_a_divergence_is_from_the_reference(reading) -> None:

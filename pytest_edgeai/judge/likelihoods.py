@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pytest_edgeai.judge.finding import Finding
 from pytest_edgeai.judge.rules import Rules
-from pytest_edgeai.judge.scores import LEAST_UNITS, error_rates, ratio_bounds
+from pytest_edgeai.judge.scores import LEAST_UNITS, error_rates, more_items, ratio_bounds
 from pytest_edgeai.records import Outcome
 
 Sums = NDArray[np.float64]
@@ -72,16 +72,7 @@ def _against(
     if documents < LEAST_UNITS:
         notes.append(f"{documents} documents prove nothing; it needs at least {LEAST_UNITS}, with --edge-dataset")
     elif side is None:
-        notes.append(_wanted(documents, low, high, estimate, at))
+        notes.append(more_items(low, high, estimate, at, documents, "documents"))
     left, right = (shown(end) if math.isfinite(end) else end for end in (low, high))
     method = "paired bootstrap over documents"
     return Finding(outcome, shown(estimate), left, right, 1 - max(above, below), method, spent, 0.0, documents, notes)
-
-
-def _wanted(documents: int, low: float, high: float, estimate: float, at: float) -> str:
-    """How many documents would decide it: bounds narrow with the root of their number."""
-    width, distance = (estimate - low, estimate - at) if estimate > at else (high - estimate, at - estimate)
-    wanted = documents * (width / distance) ** 2 if distance > 0 else math.inf
-    if not wanted <= 1000 * documents:
-        return "what was measured is all but the limit: move it"
-    return f"about {max(math.ceil(wanted), documents + 1)} documents like these would decide it"

@@ -146,7 +146,7 @@ def proportion(scores: Scores, operator: str, limit: float, rules: Rules, *, gro
     low, high = _mean_bounds(scores, groups, above, below)
     if groups is None:
         outcome, method = outcome_of(low, high, operator, limit), "Clopper-Pearson"
-        notes = [_more_items(low, high, estimate, limit, items)] if outcome is Outcome.INCONCLUSIVE else []
+        notes = [more_items(low, high, estimate, limit, items)] if outcome is Outcome.INCONCLUSIVE else []
         return Finding(outcome, estimate, low, high, 1 - max(above, below), method, spent, 0.0, items, notes)
     side, method, notes = _decided(low, high, estimate, limit, (above, below), groups, items, most=1.0)
     return _found(estimate, low, high, side, operator, above, below, method, spent, items, notes)
@@ -234,7 +234,7 @@ def _paired_proportions(
         if z > 0 and limit < 1:
             # Nothing is proven by fewer right answers than without one flip, where the exact test asks for more than the score.
             times = max(times, math.sqrt(order.needed_n(limit, 1 - above) / max(both, 1)))
-        notes.append(wanted(len(variant), times))
+        notes.append(_wanted(len(variant), times))
     return low, high, side, "paired non-inferiority, exact (Nam-Blackwelder score)", notes
 
 
@@ -315,7 +315,7 @@ def _decided(
     least = needed if above else LEAST_UNITS
     if units < least:
         return side, method, [f"{units} {what} can't prove it even without one error; it needs at least {least}"]
-    return side, method, [_more_items(low, high, estimate, limit, items)]
+    return side, method, [more_items(low, high, estimate, limit, items)]
 
 
 def _needed(rare: float, alpha: float, *, grouped: bool) -> float:
@@ -326,17 +326,18 @@ def _needed(rare: float, alpha: float, *, grouped: bool) -> float:
     return math.ceil(MORE_GROUPS * needed) if grouped else needed
 
 
-def _more_items(low: float, high: float, estimate: float, limit: float, items: int) -> str:
+def more_items(low: float, high: float, estimate: float, limit: float, items: int, what: str = "items") -> str:
+    """How many of them would decide it: bounds narrow with the root of their number."""
     width, distance = (estimate - low, estimate - limit) if estimate > limit else (high - estimate, limit - estimate)
-    return wanted(items, width / distance if distance > 0 else math.inf)
+    return _wanted(items, width / distance if distance > 0 else math.inf, what)
 
 
-def wanted(items: int, times: float) -> str:
-    """How many items would decide it, when what there is would have to be so many times as precise."""
-    wanted = items * times**2
-    if wanted > 1000 * items:
+def _wanted(items: int, times: float, what: str = "items") -> str:
+    """How many of them would decide it, when what there is would have to be so many times as precise."""
+    more = items * times**2
+    if more > 1000 * items:
         return "what was measured is all but the limit: move it"
-    return f"about {max(math.ceil(wanted), items + 1)} items like these would decide it"
+    return f"about {max(math.ceil(more), items + 1)} {what} like these would decide it"
 
 
 def _spent(items: int, groups: Groups | None) -> str:

@@ -28,6 +28,7 @@ COMPARED: Final = 8
 APART: Final = 0.5
 """Nats by which a generated token may be less likely than the likeliest one: what is computed a token at a time is rounded otherwise."""
 CHUNK: Final = 128
+"""Tokens that are read at a time: larger chunks are no faster, and take more memory."""
 AGAIN: Final = 3
 """Untimed calls that show whether an engine answers differently each time, before a timed answer is called wrong."""
 

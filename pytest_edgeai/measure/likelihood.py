@@ -9,10 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_edgeai.errors import ModelError
+from pytest_edgeai.language.generation import CHUNK
 from pytest_edgeai.protocols import Generator, ParallelReader
 
-CHUNK: Final = 128
-"""Tokens that are computed at a time: larger chunks are no faster, and take more memory."""
 COLUMNS: Final = ("log_probability", "likeliest", "divergence", "agrees")
 """Of each predicted token: the natural logarithm of its probability; whether it was the likeliest; and where there is a reference, the Kullback-Leibler
 divergence from its distribution (in nats), and whether both find the same token likeliest."""

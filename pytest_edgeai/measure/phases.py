@@ -2,13 +2,10 @@
 
 import time
 from collections.abc import Sequence
-from typing import Final
 
+from pytest_edgeai.language.generation import FIRST
 from pytest_edgeai.measure.bench import Bench
 from pytest_edgeai.measure.solo import CHUNK, CHUNK_SECONDS
-
-OF_FIRST_TOKEN: Final = ("ttft", "prefill")
-"""Columns that need no more than a call's first token."""
 
 
 class Phase:
@@ -20,7 +17,7 @@ class Phase:
 
     def __init__(self, column: str) -> None:
         self.metric = self.column = column
-        self._first_token = column in OF_FIRST_TOKEN
+        self._first_token = column in FIRST
         self._chunk = 1
 
     def prime(self, bench: Bench) -> int:
