@@ -407,7 +407,7 @@ class Study:
         ingredients = building.Ingredients(
             recipe=recipe,
             model=self.model,
-            versions=registry.versions(self.run.registry.framework(recipe.framework)) or {},
+            versions=registry.versions(self.run.registry.framework(recipe.framework), self.assessment) or {},
             modules=self.run.registry.modules,
             sample=self._items.sample(),
             calibration=calibration,

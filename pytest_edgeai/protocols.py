@@ -136,6 +136,15 @@ class Choosy(Protocol):
 
 
 @runtime_checkable
+class Helped(Protocol):
+    """A framework that builds some models with distributions that others do without."""
+
+    def helpers(self, assessment: Assessment) -> Sequence[str]:
+        """Distributions that this model is built with, beside those of the framework: their versions are part of its variants' cache keys."""
+        ...
+
+
+@runtime_checkable
 class Tokenizing(Protocol):
     """A framework that turns texts into the tokens of a model that comes in a form of its own (a GGUF file)."""
 

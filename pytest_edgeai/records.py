@@ -196,6 +196,10 @@ class LanguageFacts(Record, frozen=True, kw_only=True):
     """Whether embeddings also make the logits."""
     tokenizer: str = ""
     """What kind it is: ``byte-level BPE``; empty where there is none."""
+    other_layers: tuple[str, ...] = ()
+    """Kinds of its layers that don't attend: ``conv``."""
+    unconverted: str = ""
+    """Why it isn't converted here without its own program, and what to do instead, in sentences; empty where it is."""
 
 
 class Assessment(Record, frozen=True, kw_only=True):
@@ -219,6 +223,17 @@ class Assessment(Record, frozen=True, kw_only=True):
     """``fp16``, ``bf16``, ``int8-static``, ``int8-dynamic`` -> whether it makes sense."""
     language: LanguageFacts | None = None
     """For language models alone."""
+
+    def why_not(self, precision: str) -> str | None:
+        """Why it can't be brought to a precision, in a sentence; ``None`` where it can, or nothing speaks against it."""
+        verdict = self.precisions.get(precision)
+        return None if verdict is None or verdict.possible else f"{verdict.reason[:1].upper()}{verdict.reason[1:]}."
+
+    @property
+    def why_not_converted(self) -> str | None:
+        """Why a language model isn't converted here without its own program, in sentences that say what to do instead; ``None`` where it is."""
+        why = self.language.unconverted if self.language is not None else ""
+        return f"{why[:1].upper()}{why[1:]}" or None
 
     @property
     def why_no_batches(self) -> str | None:

@@ -12,8 +12,8 @@ import pluggy
 
 from pytest_edgeai.errors import EdgeError, PluginError, UsageError, unknown
 from pytest_edgeai.hookspecs import PROJECT, PluginHooks
-from pytest_edgeai.protocols import Framework, Metric
-from pytest_edgeai.records import Recipe, Target
+from pytest_edgeai.protocols import Framework, Helped, Metric
+from pytest_edgeai.records import Assessment, Recipe, Target
 
 BUILT_IN = (
     "pytest_edgeai.targets.builtin",
@@ -114,10 +114,11 @@ def ask_for_recipes(framework: Framework, method: str, *arguments: Any) -> list[
     return list(found)
 
 
-def versions(framework: Framework) -> dict[str, str] | None:
-    """Distribution -> installed version; ``None`` when one of them is not installed. Imports nothing."""
+def versions(framework: Framework, assessment: Assessment | None = None) -> dict[str, str] | None:
+    """Distribution -> installed version, with those that this model is built with; ``None`` when one of them is not installed. Imports nothing."""
+    helpers = framework.helpers(assessment) if assessment is not None and isinstance(framework, Helped) else ()
     try:
-        return {name: importlib.metadata.version(name) for name in framework.distributions}
+        return {name: importlib.metadata.version(name) for name in (*framework.distributions, *helpers)}
     except importlib.metadata.PackageNotFoundError:
         return None
 

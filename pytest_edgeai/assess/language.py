@@ -1,13 +1,16 @@
 """Language models: what can be known of one before it is optimized. Weights are not read, only what the files say about them."""
 
+import functools
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from pytest_edgeai.assess import files
-from pytest_edgeai.errors import EdgeError, ModelError
+from pytest_edgeai.errors import ModelError, UnsupportedError
+from pytest_edgeai.language import checkpoint as checkpoints
 from pytest_edgeai.language import gguf_file
-from pytest_edgeai.language.checkpoint import TOKENIZER, Checkpoint
+from pytest_edgeai.language.checkpoint import CONTEXT, HEADS, TOKENIZER, VOCABULARY, Checkpoint
 from pytest_edgeai.language.decoder import EXPERTS, decoder_of
 from pytest_edgeai.records import Assessment, LanguageFacts, Quantizable, TensorSpec
 
@@ -15,6 +18,8 @@ SUPERBLOCK: Final = 256
 """Numbers of a row that the K-quants of llama.cpp quantize together."""
 GROUPS: Final = (64, 32)
 """Numbers of a row that share a scale, in the int4 recipes."""
+ATTENDING: Final = ("full_attention", "sliding_attention", "chunked_attention")
+"""Kinds of layers that keep a key and a value of each token, as configurations list them."""
 WHOLE: Final = ("float32", "float16", "bfloat16", "float64")
 
 
@@ -23,17 +28,8 @@ def read_folder(folder: Path) -> Assessment:
     members = files.files_of(folder)
     checkpoint = Checkpoint(folder)
     config = checkpoint.config
-    # Models that see or hear have a language model inside.
-    inner = config.get("text_config")
-    sizes = inner if isinstance(inner, dict) else config
-
-    def size(*names: str, default: int | None = None) -> int:
-        value = next((sizes[name] for name in names if sizes.get(name) is not None), default)
-        if not isinstance(value, int) or value < 0:
-            raise ModelError(f"{folder} is no language model that can be used: its config.json says no {names[0]}.")
-        return value
-
-    heads = size("num_attention_heads", "n_head")
+    size = functools.partial(checkpoints.size, config, folder)
+    heads = size(*HEADS)
     experts, used = size(*EXPERTS, default=0), size("num_experts_per_tok", default=0)
     of_experts = sum(tensor.size for name, tensor in checkpoint.tensors.items() if ".experts." in name)
     total = checkpoint.parameters
@@ -43,8 +39,8 @@ def read_folder(folder: Path) -> Assessment:
         hidden=size("hidden_size", "n_embd"),
         heads=heads,
         kv_heads=size("num_key_value_heads", default=heads),
-        vocabulary=size("vocab_size"),
-        context=size("max_position_embeddings", "n_positions"),
+        vocabulary=size(*VOCABULARY),
+        context=size(*CONTEXT),
         dtype=checkpoint.dtype,
         experts=experts,
         experts_used=used,
@@ -52,19 +48,17 @@ def read_folder(folder: Path) -> Assessment:
         tied=not any(name.endswith("lm_head.weight") for name in checkpoint.tensors)
         or bool(config.get("tie_word_embeddings")),
         tokenizer=_tokenizer(folder / TOKENIZER),
+        other_layers=_other_layers(config),
+        unconverted=_unconverted(checkpoint),
     )
-    try:
-        decoder_of(checkpoint)
-        why_not = ""
-    except EdgeError as error:
-        why_not = str(error)
-    rows = {tensor.shape[-1] for tensor in checkpoint.tensors.values() if len(tensor.shape) > 1}
+    # What has more axes are the kernels of convolutions, which nothing brings to groups.
+    rows = {tensor.shape[-1] for tensor in checkpoint.tensors.values() if len(tensor.shape) in (2, 3)}
     return _assessment(
         files.digest(folder, "huggingface"),
         _bytes(members),
         total,
         found,
-        _precisions(found, rows, why_not),
+        _precisions(found, rows),
     )
 
 
@@ -72,7 +66,7 @@ def read_gguf(file: Path) -> Assessment:
     """A GGUF file. Raises ModelError."""
     digest = files.digest(file, "gguf")
     found, total, rows = gguf_file.facts(file)
-    return _assessment(digest, _bytes([file]), total, found, _precisions(found, rows, ""))
+    return _assessment(digest, _bytes([file]), total, found, _precisions(found, rows))
 
 
 def _assessment(
@@ -110,14 +104,28 @@ def _tokenizer(file: Path) -> str:
     return f"{kind} with bytes to fall back to" if model.get("byte_fallback") else kind
 
 
-def _precisions(found: LanguageFacts, rows: set[int], why_not: str) -> dict[str, Quantizable]:
-    """What it can be brought to. ``rows``: lengths of the matrices' rows; ``why_not``: why this package converts it to no engine's form."""
+def _unconverted(checkpoint: Checkpoint) -> str:
+    """Why its conversion isn't written here; empty where it is. Raises ModelError for a configuration that can't be."""
+    try:
+        decoder_of(checkpoint)
+    except UnsupportedError as error:
+        return str(error)
+    return ""
+
+
+def _other_layers(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """Kinds of layers that don't attend, as far as the configuration lists them."""
+    listed = checkpoints.text_config(config).get("layer_types")
+    kinds = dict.fromkeys(str(one) for one in listed) if isinstance(listed, list) else {}
+    return tuple(kind for kind in kinds if kind not in ATTENDING)
+
+
+def _precisions(found: LanguageFacts, rows: set[int]) -> dict[str, Quantizable]:
+    """What its weights can be brought to. ``rows``: lengths of the matrices' rows."""
     names = ("fp16", "int8", *(f"int4-g{group}" for group in GROUPS), "q8_0", "k-quants")
     if found.dtype not in WHOLE:
         reason = f"its weights are quantized already ({found.dtype}), and quantizing them again would lose more"
         return dict.fromkeys(names, Quantizable(possible=False, reason=reason))
-    if why_not:
-        return dict.fromkeys(names, Quantizable(possible=False, reason=why_not))
     told = f"its matrices have rows of {', '.join(map(str, sorted(rows)))} numbers"
     verdicts = {name: Quantizable(possible=True, reason=f"its weights are {found.dtype}") for name in names}
     for name, group in {**{f"int4-g{group}": group for group in GROUPS}, "q8_0": 32, "k-quants": SUPERBLOCK}.items():

@@ -81,8 +81,8 @@ class LlamaCpp:
 
     def refusal(self, recipe: Recipe, assessment: Assessment, device: Device) -> str | None:  # noqa: ARG002
         """Where it is quantized already, or not converted here, or its rows don't fit."""
-        verdict = assessment.precisions.get("k-quants" if recipe.precision in _K_QUANTS else recipe.precision)
-        return None if verdict is None or verdict.possible else f"{verdict.reason[:1].upper()}{verdict.reason[1:]}."
+        what = "k-quants" if recipe.precision in _K_QUANTS else recipe.precision
+        return assessment.why_not_converted or assessment.why_not(what)
 
     def reason(self, recipe: Recipe, assessment: Assessment, device: Device) -> str:  # noqa: ARG002
         """What it saves."""
@@ -251,7 +251,7 @@ def _heard() -> Iterator[Callable[[], str]]:
 def _convert(checkpoint: Checkpoint, file: Path, name: str) -> None:
     """As float16, with the way to split texts that gives the source's own tokens, and held against the source."""
     gguf_file.write(checkpoint, file, _splitting(checkpoint, name))
-    agreement.demand(checkpoint, _Model(file, threads=1), name)
+    agreement.demand(agreement.answers(checkpoint), _Model(file, threads=1), name)
 
 
 def _splitting(checkpoint: Checkpoint, name: str) -> str:

@@ -46,8 +46,7 @@ class Mlx:
     def refusal(self, recipe: Recipe, assessment: Assessment, device: Device) -> str | None:  # noqa: ARG002
         """Where it isn't converted here, or its rows don't fit."""
         # What doesn't fit into groups stays float16 in silence, whatever its bits were to be.
-        verdict = assessment.precisions.get(f"int4-{recipe.method}" if recipe.method else "fp16")
-        return None if verdict is None or verdict.possible else f"{verdict.reason[:1].upper()}{verdict.reason[1:]}."
+        return assessment.why_not_converted or assessment.why_not(f"int4-{recipe.method}" if recipe.method else "fp16")
 
     def reason(self, recipe: Recipe, assessment: Assessment, device: Device) -> str:  # noqa: ARG002
         """What it saves."""
@@ -78,7 +77,7 @@ class Mlx:
             network, config = load_model(model, lazy=True)
             _cast(network, mx.float16)
             config["dtype"] = config["torch_dtype"] = "float16"
-            agreement.demand(checkpoint, _Model(network, config), recipe.name)
+            agreement.demand(agreement.answers(checkpoint), _Model(network, config), recipe.name)
             if "bits" in recipe.options:
                 group, bits = (int(recipe.options[key]) for key in ("group_size", "bits"))
                 network, config = quantize_model(network, config, group, bits)

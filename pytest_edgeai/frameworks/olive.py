@@ -65,8 +65,7 @@ class Olive:
 
     def refusal(self, recipe: Recipe, assessment: Assessment, device: Device) -> str | None:  # noqa: ARG002
         """Where it is quantized already, or can't be held against its source. Rows of any length fit: the last block is filled up."""
-        verdict = assessment.precisions.get("fp16" if recipe.precision == "fp32" else "int8")
-        return None if verdict is None or verdict.possible else f"{verdict.reason[:1].upper()}{verdict.reason[1:]}."
+        return assessment.why_not_converted or assessment.why_not("fp16" if recipe.precision == "fp32" else "int8")
 
     def reason(self, recipe: Recipe, assessment: Assessment, device: Device) -> str:  # noqa: ARG002
         """What it saves."""
@@ -93,7 +92,7 @@ class Olive:
             with tempfile.TemporaryDirectory(prefix="pytest-edgeai-") as scratch:
                 plain = folder if recipe.precision == "fp32" else Path(scratch)
                 _convert(model, plain)
-                agreement.demand(checkpoint, _Model(_FP32, plain, threads=1), recipe.name)
+                agreement.demand(agreement.answers(checkpoint), _Model(_FP32, plain, threads=1), recipe.name)
                 if recipe.precision != "fp32":
                     _quantize(plain, recipe, folder)
         except EdgeError:

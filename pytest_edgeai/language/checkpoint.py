@@ -44,6 +44,10 @@ DTYPES: Final[Mapping[str, np.dtype[Any]]] = {
     "BOOL": np.dtype("?"),
 }
 """Those that weights are read in; what is quantized to fewer bits (``F8_E4M3``, ...) is none of them."""
+HEADS: Final = ("num_attention_heads", "n_head")
+VOCABULARY: Final = ("vocab_size",)
+CONTEXT: Final = ("max_position_embeddings", "n_positions")
+"""How configurations call a size; the first of these names counts."""
 NAMES: Final = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
 
@@ -165,6 +169,21 @@ class Checkpoint:
                 raise damaged(f"the weight {name} lies outside of it")
         self._maps[file.name] = data
         return found
+
+
+def text_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Of the language model within another one that sees or hears; the configuration itself where there is no such part."""
+    inner = config.get("text_config")
+    return inner if isinstance(inner, dict) else config
+
+
+def size(config: Mapping[str, Any], whose: Path, *names: str, default: int | None = None) -> int:
+    """A size of the language model. Raises ModelError where it has none of these names."""
+    sizes = text_config(config)
+    value = next((sizes[name] for name in names if sizes.get(name) is not None), default)
+    if not isinstance(value, int) or value < 0:
+        raise ModelError(f"{whose} is no language model that can be used: its {CONFIG} says no {names[0]}.")
+    return value
 
 
 def ship(source: Path, folder: Path) -> None:

@@ -12,12 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_edgeai.errors import ModelError, UnsupportedError
-from pytest_edgeai.language.checkpoint import Checkpoint
+from pytest_edgeai.language.checkpoint import Checkpoint, text_config
 from pytest_edgeai.records import Record
 
 FAMILIES: Final = ("llama", "mistral", "qwen2", "qwen3")
 EXPERTS: Final = ("num_local_experts", "num_experts", "n_routed_experts")
 """How configurations call the number of experts a layer has."""
+INSTEAD: Final = "A GGUF file of it, as llama.cpp's convert_hf_to_gguf.py makes one, is taken as it is."
+"""What to do with a model that isn't converted."""
 WORDS: Final = 8192
 """Of the vocabulary whose logits are computed at a time; the matrix that makes them may be the largest of all."""
 
@@ -77,15 +79,14 @@ class Decoder(Record, frozen=True, kw_only=True):
 
 def decoder_of(checkpoint: Checkpoint) -> Decoder:
     """Raises UnsupportedError for a model of another family, with what to do, and ModelError for a configuration that can't be."""
-    config, family = checkpoint.config, checkpoint.family
-    if family not in FAMILIES or any(config.get(name) for name in EXPERTS):
-        what = "a mixture of experts" if family in FAMILIES else f"'{family}'"
+    config, family, name = checkpoint.config, checkpoint.family, checkpoint.folder.name
+    if family not in FAMILIES or is_mixture(checkpoint):
+        what = "a mixture of experts" if is_mixture(checkpoint) else f"'{family}'"
         raise UnsupportedError(
-            f"{checkpoint.folder.name} is {what}; what is converted here are dense models of {', '.join(FAMILIES)}. "
-            "A GGUF file of it, as llama.cpp's convert_hf_to_gguf.py makes one, is taken as it is."
+            f"{name} is {what}; what is converted here are dense models of {', '.join(FAMILIES)}. {INSTEAD}"
         )
     if config.get("hidden_act", "silu") != "silu":
-        raise UnsupportedError(f"{checkpoint.folder.name} has the activation {config['hidden_act']}, not silu.")
+        raise UnsupportedError(f"{name} has the activation {config['hidden_act']}, not silu. {INSTEAD}")
     window = config.get("sliding_window") if config.get("use_sliding_window", family == "mistral") else None
     try:
         found = Decoder(
@@ -99,7 +100,7 @@ def decoder_of(checkpoint: Checkpoint) -> Decoder:
             vocabulary=int(config["vocab_size"]),
             context=int(config["max_position_embeddings"]),
             epsilon=float(config["rms_norm_eps"]),
-            rotation=_rotation(config),
+            rotation=_rotation(config, name),
             tied="lm_head.weight" not in checkpoint or bool(config.get("tie_word_embeddings", False)),
         )
     except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
@@ -108,7 +109,7 @@ def decoder_of(checkpoint: Checkpoint) -> Decoder:
         ) from error
     if window is not None and int(window) < found.context:
         raise UnsupportedError(
-            f"{checkpoint.folder.name} attends to a window of {window} of its {found.context} positions."
+            f"{name} attends to a window of {window} of its {found.context} positions, which is not converted here. {INSTEAD}"
         )
     least = min(
         found.layers, found.hidden, found.heads, found.kv_heads, found.head_size, found.vocabulary, found.context
@@ -118,7 +119,13 @@ def decoder_of(checkpoint: Checkpoint) -> Decoder:
     return found
 
 
-def _rotation(config: Mapping[str, Any]) -> Rotation:
+def is_mixture(checkpoint: Checkpoint) -> bool:
+    """Whether layers have experts, of which some work on each token."""
+    sizes = text_config(checkpoint.config)
+    return any(sizes.get(name) for name in EXPERTS)
+
+
+def _rotation(config: Mapping[str, Any], name: str) -> Rotation:
     """transformers 5 writes ``rope_parameters``, earlier ones ``rope_theta`` and ``rope_scaling``."""
     given = dict(config.get("rope_parameters") or {})
     if not given:
@@ -126,7 +133,7 @@ def _rotation(config: Mapping[str, Any]) -> Rotation:
     kind = str(given.get("rope_type", given.get("type", "default")))
     if kind not in ("default", "linear", "llama3") or float(given.get("partial_rotary_factor", 1.0)) != 1.0:
         raise UnsupportedError(
-            f"positions of the kind '{kind}' are not converted here (only default, linear and llama3)."
+            f"{name} has positions of the kind '{kind}', of which only default, linear and llama3 are converted here. {INSTEAD}"
         )
     return Rotation(
         theta=float(given["rope_theta"]),

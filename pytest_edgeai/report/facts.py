@@ -22,6 +22,8 @@ def language_facts(found: LanguageFacts) -> Iterator[tuple[str, str]]:
     tokenizer = f"tokenizer: {found.tokenizer}" if found.tokenizer else "no tokenizer"
     yield "vocabulary", f"{found.vocabulary:,} tokens{tied}; {tokenizer}"
     yield "context", f"{found.context:,} tokens"
+    if found.unconverted:
+        yield "conversion", found.unconverted
 
 
 def count(number: int) -> str:

@@ -181,7 +181,7 @@ def test_a_wrong_conversion_is_noticed(what: str, tmp_path: Path) -> None:
     with pytest.raises(
         BuildError, match=r"^llamacpp-f16: asked about a text as a whole, .* diverges from its source by"
     ):
-        agreement.demand(Checkpoint(right), loaded(F16, tmp_path), F16.name)
+        agreement.demand(agreement.answers(Checkpoint(right)), loaded(F16, tmp_path), F16.name)
 
 
 def test_a_tokenizer_that_llamacpp_does_not_have_is_noticed(tmp_path: Path) -> None:

@@ -122,7 +122,7 @@ def test_a_wrong_conversion_is_noticed(change: dict[str, float], source: Path, t
     with pytest.raises(
         BuildError, match=r"^mlx-fp16: asked about a text as a whole, .* diverges from its source by up"
     ):
-        agreement.demand(Checkpoint(source), loaded(FP16, tmp_path), FP16.name)
+        agreement.demand(agreement.answers(Checkpoint(source)), loaded(FP16, tmp_path), FP16.name)
 
 
 @pytest.mark.parametrize(

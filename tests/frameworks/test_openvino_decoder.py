@@ -61,4 +61,4 @@ def test_a_wrong_order_of_rows_would_be_noticed(tmp_path: Path) -> None:
     wrong = Checkpoint(checkpoints.save(tmp_path / "wrong", checkpoints.LLAMA, weights))
 
     with pytest.raises(BuildError, match="diverges from its source by up to"):
-        agreement.demand(checkpoint, Compiled(decoder.network(wrong)), "openvino-fp32")  # type: ignore[arg-type]
+        agreement.demand(agreement.answers(checkpoint), Compiled(decoder.network(wrong)), "openvino-fp32")  # type: ignore[arg-type]

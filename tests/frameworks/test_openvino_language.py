@@ -126,7 +126,7 @@ def test_a_wrong_conversion_is_noticed(changes: dict[str, object], source: Path,
     generator = language._Model(decoder.network(wrong), FP32, wrong.config, threads=1)
 
     with pytest.raises(BuildError, match=r"^openvino-fp32: asked about a text as a whole, .* diverges from its source"):
-        agreement.demand(Checkpoint(source), generator, FP32.name)
+        agreement.demand(agreement.answers(Checkpoint(source)), generator, FP32.name)
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ def checkpoint(tmp_path: Path) -> Checkpoint:
 
 @pytest.mark.parametrize("how", ["", "padded"])
 def test_what_says_the_same_passes(how: str, checkpoint: Checkpoint) -> None:
-    agreement.demand(checkpoint, Source(checkpoint, how), "it")  # type: ignore[arg-type]
+    agreement.demand(agreement.answers(checkpoint), Source(checkpoint, how), "it")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_what_says_the_same_passes(how: str, checkpoint: Checkpoint) -> None:
 )
 def test_what_says_something_else_does_not(wrong: str, told: str, checkpoint: Checkpoint) -> None:
     with pytest.raises(BuildError, match=told):
-        agreement.demand(checkpoint, Source(checkpoint, wrong), "it")  # type: ignore[arg-type]
+        agreement.demand(agreement.answers(checkpoint), Source(checkpoint, wrong), "it")  # type: ignore[arg-type]
 
 
 def test_what_was_released_is_read_again(checkpoint: Checkpoint) -> None:

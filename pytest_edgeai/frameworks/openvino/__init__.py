@@ -116,6 +116,10 @@ class OpenVino:
         """A language model in float32; the baseline of an ONNX model is ONNX Runtime's."""
         return language.BASELINE if kind == "huggingface" else None
 
+    def helpers(self, assessment: Assessment) -> Sequence[str]:
+        """PyTorch and transformers, for language models of families that are not put together here."""
+        return language.helpers(assessment.language) if assessment.language is not None else ()
+
     def refusal(self, recipe: Recipe, assessment: Assessment, device: Device) -> str | None:
         """Where the model can't be brought to the precision, the device doesn't have it, or the tuning can't be had."""
         unfit = language.refusal if assessment.language is not None else _unfit
@@ -124,7 +128,7 @@ class OpenVino:
     def reason(self, recipe: Recipe, assessment: Assessment, device: Device) -> str:
         """Where the work is, and what the CPU has for it."""
         if assessment.language is not None:
-            return language.reason(recipe)
+            return language.reason(recipe, assessment.language)
         work = assessment.precisions.get("int8-static")
         told = _capital(work.reason) if work is not None and work.possible else f"{assessment.parameters} parameters"
         there = [name for name in recipe.needs if name in device.features]

@@ -4,10 +4,12 @@ The network is what ``optimum-intel`` exports, too: inputs ``input_ids``, ``atte
 variables; so ``openvino_genai`` takes it as it is.
 """
 
+from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
 
+from pytest_edgeai.language import agreement
 from pytest_edgeai.language.checkpoint import Checkpoint
 from pytest_edgeai.language.decoder import Decoder, decoder_of
 
@@ -21,6 +23,38 @@ def network(checkpoint: Checkpoint) -> Any:
     Its weights lie where the checkpoint maps them: it is good as long as the checkpoint.
     """
     return _Network(checkpoint, decoder_of(checkpoint)).built()
+
+
+def checked(checkpoint: Checkpoint, check: Callable[[agreement.Answers, Any], None]) -> Any:
+    """The network, after ``check`` was given what the source says and another network of it, which it may change. Raises UnsupportedError.
+
+    It is put together twice; a clone would have weights of its own.
+    """
+    check(agreement.answers(checkpoint), network(checkpoint))
+    checkpoint.release()
+    return network(checkpoint)
+
+
+def held(place: str, heads: int, size: int, batch: Any, beams: Any) -> tuple[Any, Any]:
+    """The state ``place``, and what it holds of the beams that go on: ``[batch, heads, tokens before, size]`` in float32, no tokens at first.
+
+    ``batch``: how many texts, as a node of one number.
+    """
+    import openvino
+    from openvino import opset13 as ops
+    from openvino.op.util import Variable, VariableInfo
+
+    def whole(value: int | list[int]) -> Any:
+        return ops.constant(np.array(value, np.int64))
+
+    info = VariableInfo()
+    info.data_shape = openvino.PartialShape([-1, heads, -1, size])
+    info.data_type = openvino.Type.f32
+    info.variable_id = f"past_key_values.{place}present.{place}"
+    variable = Variable(info)
+    nothing = ops.concat([batch, whole([heads]), whole([0]), whole([size])], 0)
+    before = ops.read_value(ops.broadcast(ops.constant(np.array(0.0, np.float32)), nothing), variable)
+    return variable, ops.gather(before, beams, whole(0))
 
 
 class _Network:
@@ -97,18 +131,10 @@ class _Network:
 
     def _kept(self, x: Any, place: str) -> Any:
         """These keys or values after those of all tokens before, which are the state ``place``."""
-        from openvino.op.util import Variable, VariableInfo
-
-        ops, sizes = self.ops, self._sizes
-        info = VariableInfo()
-        info.data_shape = self.ov.PartialShape([-1, sizes.kv_heads, -1, sizes.head_size])
-        info.data_type = self.ov.Type.f32
-        info.variable_id = f"past_key_values.{place}present.{place}"
-        variable = Variable(info)
-        shape = [self._batch, self._whole([sizes.kv_heads]), self._whole([0]), self._whole([sizes.head_size])]
-        before = ops.read_value(ops.broadcast(self._real(0.0), ops.concat(shape, 0)), variable)
-        joined = ops.concat([ops.gather(before, self._beams, self._whole(0)), x], 2)
-        self._sinks.append(ops.assign(joined, variable))
+        sizes = self._sizes
+        variable, before = held(place, sizes.kv_heads, sizes.head_size, self._batch, self._beams)
+        joined = self.ops.concat([before, x], 2)
+        self._sinks.append(self.ops.assign(joined, variable))
         return joined
 
     def _shared(self, x: Any) -> Any:

@@ -23,6 +23,12 @@ def used(network: Any) -> list[tuple[str, str]]:
     ]
 
 
+def attends(network: Any) -> bool:
+    """Whether it has the plugin's kernel for attention, which alone keeps keys and values in fewer bits; attention in several kernels keeps float32."""
+    nodes = network.get_runtime_model().get_ops()
+    return any(node.get_rt_info()["layerType"].astype(str) == "ScaledDotProductAttention" for node in nodes)
+
+
 def demand(recipe: Recipe, kernels: Counter[str], wanted: Sequence[str]) -> None:
     """Raises EdgeError where most kernels are of another sort than the recipe's."""
     count, all_of_them = sum(kernels[name] for name in wanted), sum(kernels.values())

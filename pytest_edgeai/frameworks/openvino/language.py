@@ -18,7 +18,7 @@ Keys and values in u8 instead of float32 add 0.00002 to either, change no time t
 import json
 import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,12 +26,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_edgeai.errors import BuildError, EdgeError, UnsupportedError
-from pytest_edgeai.frameworks.openvino import decoder, kernels, runtime
+from pytest_edgeai.frameworks.openvino import decoder, kernels, runtime, traced
 from pytest_edgeai.language import agreement
-from pytest_edgeai.language.checkpoint import CONFIG, Checkpoint, ship
+from pytest_edgeai.language.checkpoint import CONFIG, CONTEXT, VOCABULARY, Checkpoint, ship, size
+from pytest_edgeai.language.decoder import decoder_of
 from pytest_edgeai.language.tokens import demand_fitting
 from pytest_edgeai.protocols import Generator
-from pytest_edgeai.records import Assessment, Recipe
+from pytest_edgeai.records import Assessment, LanguageFacts, Recipe
 
 FILE: Final = "openvino_model.xml"
 """The artifact, called as ``openvino_genai`` wants it, with its weights beside it."""
@@ -44,13 +45,15 @@ CATALOGUE: Final = (
 _VERDICTS: Final = {"fp32": "fp16", "int8": "int8", "int4": "int4-g64"}
 """Precision -> the verdict of the assessment that it depends on."""
 _TUNING: Final = ("precision", "threads")
+_OF_EACH: Final = ("Add", "Clamp", "Convert", "Divide", "Multiply", "Subtract", "Tanh")
+"""Operators that make of each logit another one."""
 
 
 def refusal(recipe: Recipe, assessment: Assessment) -> str | None:
     """Where the model is quantized already, not converted here, or its rows don't fit, or the recipe is tuned in a way that tensors alone have."""
-    verdict = assessment.precisions.get(_VERDICTS[recipe.precision])
-    if verdict is not None and not verdict.possible:
-        return f"{verdict.reason[:1].upper()}{verdict.reason[1:]}."
+    why = assessment.why_not(_VERDICTS[recipe.precision]) or traced.refusal(assessment)
+    if why is not None:
+        return why
     for key, value in recipe.tuning.items():
         if key not in _TUNING:
             return (
@@ -59,12 +62,18 @@ def refusal(recipe: Recipe, assessment: Assessment) -> str | None:
     return None
 
 
-def reason(recipe: Recipe) -> str:
-    """What it saves."""
+def helpers(facts: LanguageFacts) -> Sequence[str]:
+    """Distributions that the model is built with beside OpenVINO's."""
+    return traced.DISTRIBUTIONS if facts.unconverted else ()
+
+
+def reason(recipe: Recipe, facts: LanguageFacts) -> str:
+    """What it saves, and which way it is built."""
+    way = f" '{facts.family}' is built by way of PyTorch and transformers." if facts.unconverted else ""
     if recipe.precision == "fp32":
-        return "The model with its own weights, computed in float32."
+        return f"The model with its own weights, computed in float32.{way}"
     bits = recipe.precision.removeprefix("int")
-    return f"Each token needs all weights from memory, and they have {bits} bits; activations are brought to int8 where the CPU multiplies that faster."
+    return f"Each token needs all weights from memory, and they have {bits} bits; activations are brought to int8 where the CPU multiplies that faster.{way}"
 
 
 def build(recipe: Recipe, model: Path, folder: Path) -> None:
@@ -75,14 +84,13 @@ def build(recipe: Recipe, model: Path, folder: Path) -> None:
             "how positions are stretched, and takes biases in the wrong order, in silence.)"
         )
     checkpoint = Checkpoint(model)
+
+    def check(expected: agreement.Answers, network: Any) -> None:
+        agreement.demand(expected, _Model(network, BASELINE, checkpoint.config, threads=0), recipe.name)
+
     try:
         with runtime.quiet():
-            # Put together once for the check, which changes it, and once to be saved; a clone would have weights of its own.
-            checked = _Model(decoder.network(checkpoint), BASELINE, checkpoint.config, threads=0)
-            agreement.demand(checkpoint, checked, recipe.name)
-            del checked
-            checkpoint.release()
-            network = decoder.network(checkpoint)
+            network = (decoder if _is_written(checkpoint) else traced).checked(checkpoint, check)
             if "mode" in recipe.options:
                 network = _compressed(network, recipe)
             # Unless told otherwise it would round all float32 to float16.
@@ -92,6 +100,15 @@ def build(recipe: Recipe, model: Path, folder: Path) -> None:
     except Exception as error:
         raise BuildError(f"OpenVINO can't build {recipe.name} of {model.name}: {runtime.said(error)}.") from error
     ship(model, folder)
+
+
+def _is_written(checkpoint: Checkpoint) -> bool:
+    """Whether its network is put together here. Raises ModelError for a configuration that can't be."""
+    try:
+        decoder_of(checkpoint)
+    except UnsupportedError:
+        return False
+    return True
 
 
 def load(recipe: Recipe, folder: Path, threads: int) -> Generator:
@@ -119,7 +136,8 @@ class _Model:
     """Satisfies :class:`pytest_edgeai.protocols.Generator`."""
 
     def __init__(self, network: Any, recipe: Recipe, config: Any, threads: int) -> None:
-        self.vocabulary, self.context = int(config["vocab_size"]), int(config["max_position_embeddings"])
+        whose = Path(recipe.name)
+        self.vocabulary, self.context = size(config, whose, *VOCABULARY), size(config, whose, *CONTEXT)
         self._recipe = recipe
         _keep_halves(network)
         _count_logits(network)
@@ -164,7 +182,9 @@ class _Model:
             "device": ", ".join(compiled.get_property("EXECUTION_DEVICES")),
             "precision": f"{kernels.told(computes)}, weights {kernels.told(stored)}",
             "threads": str(compiled.get_property("INFERENCE_NUM_THREADS")),
-            "keys and values": _plain(compiled.get_property("KV_CACHE_PRECISION")),
+            "keys and values": _plain(compiled.get_property("KV_CACHE_PRECISION"))
+            if kernels.attends(compiled)
+            else "f32",
         }
         if group := recipe.options.get("activation_group"):
             told["activations"] = f"int8 in groups of {group} where that is faster"
@@ -228,10 +248,29 @@ def _count_logits(network: Any) -> None:
     def whole(value: int) -> Any:
         return ops.constant(np.array([value]))
 
-    head = network.output("logits").get_node().input_value(0).get_node()
+    result = network.output("logits").get_node()
+    made = result.input_value(0).get_node()
+    while made.get_type_name() in _OF_EACH and len(given := _given(made)) == 1:
+        made = given[0]
+    # Where it isn't such a product that logits come of, they are all made, and those that are asked for handed out.
+    head = made if made.get_type_name() == "MatMul" else result
     count = ops.parameter([1], np.int64, name="logits_to_keep")
     count.output(0).get_tensor().set_names({"logits_to_keep"})
     last = ops.slice(head.input_value(0), ops.negative(count), whole(2**31 - 1), whole(1), whole(1))
     head.input(0).replace_source_output(last.output(0))
     network.add_parameters([count])
     network.validate_nodes_and_infer_types()
+
+
+def _given(node: Any) -> list[Any]:
+    """The nodes that an operator's inputs come of, but for those that are always the same: biases and scales."""
+    return [one for one in _nodes_before(node) if not _is_constant(one)]
+
+
+def _is_constant(node: Any) -> bool:
+    source = _nodes_before(node)[0] if node.get_type_name() == "Convert" else node
+    return bool(source.get_type_name() == "Constant")
+
+
+def _nodes_before(node: Any) -> list[Any]:
+    return [value.get_node() for value in node.input_values()]
