@@ -27,7 +27,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "gemma3_text": {**_WINDOWED, "query_pre_attn_scalar": 16},
     "gpt2": {"n_embd": 64, "n_layer": 2, "n_head": 4, "n_positions": 128, "vocab_size": VOCABULARY, "eos_token_id": 2},
     "gpt_neox": {name: value for name, value in _SIZES.items() if name != "num_key_value_heads"},
-    "granite": {**_SIZES, "logits_scaling": 0.25, "embedding_multiplier": 6.0, "residual_multiplier": 0.5},
+    "granite": {**_SIZES, "logits_scaling": 2.0, "embedding_multiplier": 6.0, "residual_multiplier": 0.5},
     "lfm2": {**_SIZES, "layer_types": ["conv", "full_attention"]},
     "mamba": {"hidden_size": 64, "num_hidden_layers": 2, "vocab_size": VOCABULARY},
     "mistral": {**_SIZES, "head_dim": 16, "sliding_window": 16},

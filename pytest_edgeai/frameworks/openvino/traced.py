@@ -244,7 +244,8 @@ def _narrowed(network: Any, dtype: str) -> Any:
             bits = wide.view(np.uint32)
             narrow, exact = (bits >> 16).astype(np.uint16), not (bits & 0xFFFF).any()
         if exact:
-            kept = openvino.op.Constant(openvino.Tensor(narrow, openvino.Shape(narrow.shape), kinds[dtype]))
+            tensor = openvino.Tensor(narrow, openvino.Shape(narrow.shape), kinds[dtype])
+            kept = openvino.op.Constant(tensor, shared_memory=False)
             kept.set_friendly_name(node.get_friendly_name())
             users = node.output(0).get_target_inputs()
             widened = ops.convert(kept, "f32")
