@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,17 @@ FAMILIES = ("gemma2", "gpt2", "gpt_neox", "granite", "mistral", "olmo2", "phi3")
 INPUTS = ["input_ids", "attention_mask", "position_ids", "beam_idx"]
 Make = Callable[..., Path]
 Build = Callable[[Recipe, Path], Path]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """PyTorch's pool waits on cores that other tests run on; models this small gain nothing by it."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
