@@ -23,7 +23,7 @@ def language_facts(found: LanguageFacts) -> Iterator[tuple[str, str]]:
     yield "vocabulary", f"{found.vocabulary:,} tokens{tied}; {tokenizer}"
     yield "context", f"{found.context:,} tokens"
     if found.unconverted:
-        yield "conversion", found.unconverted
+        yield "conversion", f"{found.unconverted} Engines that take it another way are in its plan."
 
 
 def count(number: int) -> str:

@@ -51,7 +51,7 @@ _OF_EACH: Final = ("Add", "Clamp", "Convert", "Divide", "Multiply", "Subtract", 
 
 def refusal(recipe: Recipe, assessment: Assessment) -> str | None:
     """Where the model is quantized already, not converted here, or its rows don't fit, or the recipe is tuned in a way that tensors alone have."""
-    why = assessment.why_not(_VERDICTS[recipe.precision]) or traced.refusal(assessment)
+    why = traced.refusal(assessment) or assessment.why_not(_VERDICTS[recipe.precision])
     if why is not None:
         return why
     for key, value in recipe.tuning.items():
