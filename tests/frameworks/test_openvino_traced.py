@@ -82,7 +82,7 @@ def loaded(recipe: Recipe, folder: Path) -> Generator:
     return generator
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [*FAMILIES, "gemma3", "smollm3"])
 def test_a_recorded_model_says_what_transformers_say(family: str, made: Make, built: Build) -> None:
     expected = foreign.logs(made(family), generators.TOKENS)
 

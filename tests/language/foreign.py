@@ -24,7 +24,19 @@ _SIZES: dict[str, Any] = {
 _WINDOWED = {**_SIZES, "head_dim": 16, "sliding_window": 16, "layer_types": ["sliding_attention", "full_attention"]}
 CONFIGS: dict[str, dict[str, Any]] = {
     "gemma2": {**_WINDOWED, "query_pre_attn_scalar": 16, "final_logit_softcapping": 3.0, "attn_logit_softcapping": 2.0},
-    "gemma3_text": {**_WINDOWED, "query_pre_attn_scalar": 16},
+    "gemma3": {
+        "text_config": {**_WINDOWED, "query_pre_attn_scalar": 16},
+        "vision_config": {
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "image_size": 28,
+            "patch_size": 14,
+        },
+        "mm_tokens_per_image": 4,
+        "image_token_index": VOCABULARY - 1,
+    },
     "gpt2": {"n_embd": 64, "n_layer": 2, "n_head": 4, "n_positions": 128, "vocab_size": VOCABULARY, "eos_token_id": 2},
     "gpt_neox": {name: value for name, value in _SIZES.items() if name != "num_key_value_heads"},
     "granite": {**_SIZES, "logits_scaling": 2.0, "embedding_multiplier": 6.0, "residual_multiplier": 0.5},
