@@ -161,6 +161,18 @@ def test_assess_shows_what_is_known_of_a_language_model(edgeai, tmp_path):
     assert "dynamic axes" not in text
 
 
+def test_assess_tells_that_a_family_is_not_converted_and_what_else_there_is(edgeai, tmp_path):
+    checkpoints.make(tmp_path / "foreign", "llama", model_type="gemma2")
+
+    status, out, err = edgeai("assess", "foreign")
+
+    text = joined(out)
+    assert (status, err) == (0, "")
+    assert "conversion foreign is 'gemma2'; what is converted here are dense models of llama, mistral" in text
+    assert "is taken as it is. Engines that take it another way are in its plan." in text
+    assert "int8 yes: its weights are float32" in text
+
+
 # recommend -------------------------------------------------------------------------------------------------------------------
 
 

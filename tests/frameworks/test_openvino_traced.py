@@ -208,6 +208,24 @@ def test_what_keeps_more_than_keys_and_values_is_refused(family: str, told: str,
         ENGINE.build(FP32, made(family), tmp_path, [])
 
 
+@pytest.mark.parametrize(
+    "positions",
+    [
+        {"rope_type": "longrope", "short_factor": [1.0] * 8, "long_factor": [4.0] * 8},
+        {"rope_type": "dynamic", "factor": 2.0},
+    ],
+    ids=["longrope", "dynamic"],
+)
+def test_positions_that_change_with_the_length_are_refused(
+    positions: dict[str, Any], made: Make, tmp_path: Path
+) -> None:
+    more = {"rope_theta": 10000.0, "original_max_position_embeddings": 64}
+    source = made("granite", rope_parameters={**positions, **more})
+
+    with pytest.raises(UnsupportedError, match=f"has positions of the kind '{positions['rope_type']}', which change"):
+        ENGINE.build(FP32, source, tmp_path, [])
+
+
 def changed(source: Path, folder: Path, **config: Any) -> Path:
     folder.mkdir()
     for file in source.iterdir():

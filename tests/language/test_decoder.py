@@ -55,6 +55,7 @@ def of(config: dict[str, Any], folder: Path) -> Checkpoint:
     [
         ({"model_type": "gemma3"}, "is 'gemma3'"),
         ({"num_local_experts": 8}, "is a mixture of experts"),
+        ({"model_type": "gemma4", "text_config": {"num_experts": 8}}, "is a mixture of experts"),
         ({"hidden_act": "gelu"}, "the activation gelu"),
         ({"model_type": "mistral", "sliding_window": 64}, "a window of 64 of its 128 positions"),
         ({"rope_scaling": {"rope_type": "yarn", "factor": 4.0}}, "positions of the kind 'yarn'"),

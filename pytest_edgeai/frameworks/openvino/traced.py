@@ -1,13 +1,13 @@
 """Decoders by way of PyTorch: models that are not put together here are run by Hugging Face's transformers, and what they compute is recorded.
 
 The network has the inputs, the output and the states of :mod:`pytest_edgeai.frameworks.openvino.decoder`'s. What it is held against is the forward pass of
-transformers, in float32 and by its plainest way to attend, which is not the one that is recorded.
+transformers, in float32, without a cache, and by its plainest way to attend, which is another than is recorded wherever a model can attend by PyTorch's operator.
 """
 
 import contextlib
 import importlib.util
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -24,6 +24,8 @@ DISTRIBUTIONS: Final = ("torch", "transformers")
 EXTRA: Final = "openvino-torch"
 WINDOWS: Final = ("sliding_window", "attention_chunk_size")
 """What configurations call the number of tokens that a layer attends to."""
+OF_LENGTH: Final = ("dynamic", "longrope")
+"""Kinds of positions that change when a text gets longer than some length."""
 _BEFORE, _NOW = 3, 5
 """Tokens of the example: two numbers that nothing else in a model is by chance, so that neither is taken for a constant."""
 
@@ -65,6 +67,7 @@ def checked(checkpoint: Checkpoint, check: Callable[[agreement.Answers, Any], No
         raise UnsupportedError(f"{name} is '{checkpoint.family}', which {lacking}")
     with _calm():
         model = _loaded(checkpoint)
+        _demand_fixed_positions(model, checkpoint)
         kept = _kept(model, checkpoint)
         with _short_windows(model):
             check(_answers(model, checkpoint), _network(model, kept, checkpoint))
@@ -102,6 +105,17 @@ def _loaded(checkpoint: Checkpoint) -> Any:
             f"{checkpoint.folder}: the weight {lacking[0]} is missing, or of another shape, for a model of the kind '{checkpoint.family}'."
         )
     return model.eval().requires_grad_(False)
+
+
+def _demand_fixed_positions(model: Any, checkpoint: Checkpoint) -> None:
+    """Raises UnsupportedError where they are of another kind for long texts: a recording has those of its example, and the check's text is short."""
+    told = getattr(model.config.get_text_config(decoder=True), "rope_parameters", None) or {}
+    # Some models have other ones for each kind of layers.
+    kinds = {str(one.get("rope_type")) for one in (told, *told.values()) if isinstance(one, Mapping)}
+    if found := sorted(kinds & set(OF_LENGTH)):
+        raise UnsupportedError(
+            f"{checkpoint.folder.name} has positions of the kind '{found[0]}', which change with a text's length, so they can't be recorded. {INSTEAD}"
+        )
 
 
 def _kept(model: Any, checkpoint: Checkpoint) -> list[_Kept]:
