@@ -1,6 +1,7 @@
 """The console command ``edgeai``: what is not a test. It shows what the plugin would see, decide and try, and builds nothing of yours."""
 
 import argparse
+import dataclasses
 import itertools
 import os
 import shlex
@@ -98,6 +99,7 @@ def _parser() -> argparse.ArgumentParser:
         parents=[output, here],
         help="this device, which frameworks really run on it, and what mends the others",
     )
+    doctor.add_argument("frameworks", nargs="*", metavar="FRAMEWORK", help="to try alone (default: all that are known)")
     _option(doctor, "target", "whose recipes are tried (default: auto)", default="auto", metavar="NAME")
     doctor.add_argument(
         "--timeout", type=_seconds, default=120.0, metavar="SECONDS", help="for one probe (default: 120)"
@@ -162,6 +164,8 @@ def _doctor(arguments: argparse.Namespace) -> int:
     here, found = device.detect(), registry.find(_importable(arguments.plugin))
     auto = arguments.target == "auto"
     target = device.most_specific(here, found.targets.values()) if auto else found.target(arguments.target)
+    tried = {name: found.framework(name) for name in arguments.frameworks} or found.frameworks
+    found = dataclasses.replace(found, frameworks=tried)
     cache = Path(arguments.cache) if arguments.cache else folders.cache()
     progress = _say if sys.stderr.isatty() else _keep_quiet
     seen = checkup.check_up(found, here, target, cache, run_task, _say, progress, arguments.timeout)
