@@ -64,7 +64,12 @@ class Generator(Protocol):
 
 @runtime_checkable
 class Encoding(Protocol):
-    """A generator that has a tokenizer of its own."""
+    """What turns texts into tokens; a generator may do so itself."""
+
+    @property
+    def begin(self) -> Sequence[int]:
+        """Tokens that are put before every text: the one that marks its begin, where the model was trained with one; else none."""
+        ...
 
     def encode(self, text: str) -> NDArray[np.int32]:
         """The text's tokens, without any that mark its begin or end."""
@@ -139,8 +144,8 @@ class Choosy(Protocol):
 class Tokenizing(Protocol):
     """A framework that turns texts into the tokens of a model that comes in a form of its own (a GGUF file)."""
 
-    def tokenizer(self, model: Path) -> tuple[Callable[[str], NDArray[np.int32]], int]:
-        """What turns a text into its tokens (see :class:`Encoding`), and how many tokens there are. In a worker."""
+    def tokenizer(self, model: Path) -> tuple[Encoding, int]:
+        """What turns a text into its tokens, and how many tokens there are. In a worker."""
         ...
 
 

@@ -16,7 +16,7 @@ from pytest_edgeai.hookspecs import hookimpl
 from pytest_edgeai.language import agreement, gguf_file
 from pytest_edgeai.language.checkpoint import Checkpoint
 from pytest_edgeai.language.tokens import Tokenizer, demand_fitting
-from pytest_edgeai.protocols import Arrays, Framework, Generator
+from pytest_edgeai.protocols import Arrays, Encoding, Framework, Generator
 from pytest_edgeai.records import Assessment, Device, EngineDevice, ModelKind, Recipe, Target
 
 if TYPE_CHECKING:
@@ -126,10 +126,10 @@ class LlamaCpp:
         """Mapped, with memory for all tokens that may be attended to."""
         return _Model(folder / FILE, threads)
 
-    def tokenizer(self, model: Path) -> tuple[Callable[[str], NDArray[np.int32]], int]:
+    def tokenizer(self, model: Path) -> tuple[Encoding, int]:
         """Of a GGUF file, without its weights. Raises BuildError."""
         opened = _opened(model, vocab_only=True)
-        return lambda text: _encoded(opened, text), int(opened.n_vocab())
+        return _Tokenizer(opened), int(opened.n_vocab())
 
 
 class _Model:
@@ -199,9 +199,14 @@ class _Model:
             "context": f"{self.context} of {self._trained} tokens",
         }
 
+    @property
+    def begin(self) -> Sequence[int]:
+        """As :class:`pytest_edgeai.protocols.Encoding` has it."""
+        return _Tokenizer(self._llama).begin
+
     def encode(self, text: str) -> NDArray[np.int32]:
-        """The tokens of a text as llama.cpp finds them, without any that mark its begin or end; what looks like a special token is text."""
-        return _encoded(self._llama, text)
+        """The tokens of a text as llama.cpp finds them."""
+        return _Tokenizer(self._llama).encode(text)
 
     def _fresh(self) -> Any:
         """The context, with nothing in it."""
@@ -214,8 +219,18 @@ class _Model:
             raise BuildError(f"llama.cpp can't decode (llama_decode: {code}).")
 
 
-def _encoded(opened: "Llama", text: str) -> NDArray[np.int32]:
-    return np.array(opened.tokenize(text.encode(), add_bos=False, special=False), np.int32)
+class _Tokenizer:
+    """Satisfies :class:`pytest_edgeai.protocols.Encoding`; what looks like a special token is text."""
+
+    def __init__(self, opened: "Llama") -> None:
+        self._opened = opened
+        # It is put there only where the file says so.
+        marked = opened.tokenize(b"a", add_bos=True, special=False)
+        self.begin: Sequence[int] = marked[:1] if marked[0] == opened.token_bos() else ()
+
+    def encode(self, text: str) -> NDArray[np.int32]:
+        """The tokens of a text, without any that mark its begin or end."""
+        return np.array(self._opened.tokenize(text.encode(), add_bos=False, special=False), np.int32)
 
 
 def _opened(file: Path, **options: Any) -> "Llama":

@@ -1,5 +1,6 @@
 """Tokens: turning texts into them as a checkpoint's own tokenizer does, by Hugging Face's ``tokenizers``."""
 
+import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,13 @@ class Tokenizer:
         self._tokenizer.no_padding()
         # What looks like a special token in a text is text, as it is for llama.cpp.
         self._tokenizer.encode_special_tokens = True
+
+    @property
+    def begin(self) -> tuple[int, ...]:
+        """Tokens that the file puts before every text."""
+        marked = self._tokenizer.encode("a", add_special_tokens=True)
+        pairs = zip(marked.ids, marked.special_tokens_mask, strict=True)
+        return tuple(number for number, _ in itertools.takewhile(lambda pair: pair[1], pairs))
 
     @property
     def size(self) -> int:

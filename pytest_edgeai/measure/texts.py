@@ -23,35 +23,37 @@ KEPT_BYTES: Final = 2 * 2**30
 def tokenize(modules: list[str], model: str, texts: str, tokens: str, window: int) -> dict[str, int]:
     """Turn the texts of the file ``texts`` into sequences of at most ``window`` tokens, in the file ``tokens``; says how many tokens there are.
 
-    A document that is longer is cut into as many windows as it takes.
+    A document that is longer is cut into as many windows as it takes. Each begins with what marks the begin of a text for this model, if anything does.
     """
     given = msgspec.json.decode(Path(texts).read_bytes())
-    encode, size = _encoder(modules, Path(model))
-    documents = [encode(text) for text in given[DOCUMENTS]]
+    tokenizer, size = _tokenizer(modules, Path(model))
+    documents = [tokenizer.encode(text) for text in given[DOCUMENTS]]
     gaps = []
     for prompt, choice in given[GAPS]:
-        head, whole = encode(prompt), encode(prompt + choice)
+        head, whole = tokenizer.encode(prompt), tokenizer.encode(prompt + choice)
         # Where the border falls into a token, the choice's tokens begin with that one.
         same = np.flatnonzero(head[: len(whole)] != whole[: len(head)])
         gaps.append((whole, int(same[0]) if len(same) else min(len(head), len(whole) - 1)))
-    write(Path(tokens), documents, gaps, window)
+    write(Path(tokens), documents, gaps, window, tokenizer.begin)
     return {"vocabulary": size}
 
 
 def write(
-    path: Path, documents: Sequence[NDArray[np.int32]], gaps: Sequence[tuple[NDArray[np.int32], int]], window: int
+    path: Path,
+    documents: Sequence[NDArray[np.int32]],
+    gaps: Sequence[tuple[NDArray[np.int32], int]],
+    window: int,
+    begin: Sequence[int] = (),
 ) -> None:
-    """``documents``: the tokens of each; ``gaps``: those of each prompt with a choice, and where the choice begins.
+    """``documents``: the tokens of each; ``gaps``: those of each prompt with a choice, and where the choice begins; ``begin``: tokens put before each.
 
     Arrays: ``documents`` and ``gaps`` (all tokens, one sequence after the other), ``documents.lengths`` and ``gaps.lengths``, ``documents.of`` (the
     document of each sequence), ``gaps.begins``. A gap that doesn't fit into the window loses the begin of its prompt.
     """
-    pieces = [
-        (number, ids[first : first + window])
-        for number, ids in enumerate(documents)
-        for first in range(0, len(ids), window)
-    ]
-    cut = [(ids[-window:], begin - max(0, len(ids) - window)) for ids, begin in gaps]
+    mark = np.array(begin, np.int32)
+    pieces = [(number, piece) for number, ids in enumerate(documents) for piece in _windows(ids, window, mark)]
+    room = max(1, window - len(mark))
+    cut = [(np.concatenate([mark, ids[-room:]]), len(mark) + start - max(0, len(ids) - room)) for ids, start in gaps]
     found: dict[str, NDArray[Any]] = {}
     for kind, sequences in ((DOCUMENTS, [ids for _, ids in pieces]), (GAPS, [ids for ids, _ in cut])):
         found[kind] = np.concatenate(sequences).astype(np.int32) if sequences else np.empty(0, np.int32)
@@ -59,6 +61,17 @@ def write(
     found[f"{DOCUMENTS}.of"] = np.array([number for number, _ in pieces], np.int64)
     found[f"{GAPS}.begins"] = np.array([begin for _, begin in cut], np.int64)
     arrays.write(path, found)
+
+
+def _windows(ids: NDArray[np.int32], window: int, mark: NDArray[np.int32]) -> list[NDArray[np.int32]]:
+    """Pieces in which each token is predicted once, but for the first one of all where no mark is before it: then a piece begins with the last one of
+    the piece before.
+    """
+    if len(mark):
+        room = max(1, window - len(mark))
+        return [np.concatenate([mark, ids[first : first + room]]) for first in range(0, len(ids), room)]
+    starts = range(0, max(min(1, len(ids)), len(ids) - 1), max(1, window - 1))
+    return [ids[first : first + window] for first in starts]
 
 
 def sequences_of(tokens: dict[str, NDArray[Any]], kind: str) -> list[NDArray[np.int32]]:
@@ -119,19 +132,20 @@ def _own_tokens(
         [generator.encode(text) for text in msgspec.json.decode(texts.read_bytes())[DOCUMENTS]],
         (),
         window,
+        generator.begin,
     )
     own = arrays.read(path)
     same = all(np.array_equal(own[name], given[name]) for name in (DOCUMENTS, f"{DOCUMENTS}.lengths"))
     return None if same else own
 
 
-def _encoder(modules: list[str], model: Path) -> tuple[Any, int]:
-    """A function from a text to its tokens, and how many tokens there are. Raises ModelError."""
+def _tokenizer(modules: list[str], model: Path) -> tuple[Encoding, int]:
+    """The model's own, and how many tokens there are. Raises ModelError."""
     if model.is_dir():
         from pytest_edgeai.language.tokens import Tokenizer
 
         tokenizer = Tokenizer(model)
-        return tokenizer.encode, tokenizer.size
+        return tokenizer, tokenizer.size
     for framework in registry.load(modules).frameworks.values():
         if isinstance(framework, Tokenizing) and registry.versions(framework) is not None:
             return framework.tokenizer(model)

@@ -192,6 +192,25 @@ def test_a_tokenizer_that_llamacpp_does_not_have_is_noticed(tmp_path: Path) -> N
         ENGINE.build(F16, folder, tmp_path, [])
 
 
+@pytest.mark.parametrize("marks", [True, False])
+def test_what_marks_the_begin_of_a_text_is_the_sources_own(marks: bool, tmp_path: Path) -> None:
+    folder = generators.source(tmp_path / "marked", bos_token_id=5)
+    if marks:
+        tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+        tokenizer.add_special_tokens([token := tokenizer.id_to_token(7)])
+        tokenizer.post_processor = tokenizers.processors.TemplateProcessing(
+            single=f"{token} $A", special_tokens=[(token, 7)]
+        )
+        tokenizer.save(str(folder / "tokenizer.json"))
+    (tmp_path / "built").mkdir()
+
+    ENGINE.build(F16, folder, tmp_path / "built", [])
+
+    own, _ = ENGINE.tokenizer(tmp_path / "built" / llamacpp.FILE)
+    begins = [list(one.begin) for one in (Tokenizer(folder), own, loaded(F16, tmp_path / "built"))]
+    assert begins == [[7] if marks else []] * 3
+
+
 def test_a_folder_without_a_tokenizer_is_told(tmp_path: Path) -> None:
     folder = checkpoints.make(tmp_path / "mute", "llama")
 
