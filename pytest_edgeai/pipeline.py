@@ -55,7 +55,7 @@ from pytest_edgeai.measure.hostlock import HostLock
 from pytest_edgeai.measure.process import run_task
 from pytest_edgeai.precedents import Precedent, Precedents
 from pytest_edgeai.progress import Progress
-from pytest_edgeai.protocols import Choosy
+from pytest_edgeai.protocols import Choosy, Placing
 from pytest_edgeai.reading import Reading
 from pytest_edgeai.records import (
     SCHEMA,
@@ -202,7 +202,8 @@ class Run:
         """Why this device can't show speed and memory for the target (by this recipe); ``None`` where it can."""
         accelerators = self.target.hardware.accelerators
         if accelerators and recipe is not None and not self._runs_on(accelerators, recipe):
-            where = "the CPU" if recipe.device == "CPU" else f"{recipe.device}, which is another"
+            place = self.place(recipe)
+            where = "the CPU" if place == "CPU" else f"{place}, which is another"
             return f"speed and memory on {self.target.name} are shown only on {' or '.join(accelerators)}; {recipe.name} runs on {where}."
         if self.standing != "foreign":
             engine: object = self.registry.framework(recipe.framework) if recipe is not None else None
@@ -217,7 +218,12 @@ class Run:
         """Whether the recipe asks for a device other than the CPU, and its engine lists one of the accelerators' makers."""
         listed = [f"{one.name} {one.title}".casefold() for one in self.device.engines.get(recipe.framework, ())]
         makers = [prefix.partition(":")[2] or prefix for prefix in accelerators]
-        return recipe.device != "CPU" and any(maker in text for maker in makers for text in listed)
+        return self.place(recipe) != "CPU" and any(maker in text for maker in makers for text in listed)
+
+    def place(self, recipe: Recipe) -> str:
+        """The kind of device that the recipe's variant runs on."""
+        framework: object = self.registry.framework(recipe.framework)
+        return framework.place(recipe, self.device) if isinstance(framework, Placing) else recipe.device
 
     def catalogue(self, kind: ModelKind) -> list[Recipe]:
         """Recipes that could be asked for, by name alone: nothing is read or detected."""
@@ -706,11 +712,12 @@ class Study:
         mine = self._recipe(claim.subject)
         against = self._baseline_of(claim.subject) if claim.is_ratio_of_times else claim.other
         other = self._recipe(against) if against else mine
-        if claim.family == "memory" and {mine.device, other.device} != {"CPU"}:
+        here, there = self.run.place(mine), self.run.place(other)
+        if claim.family == "memory" and {here, there} != {"CPU"}:
             raise UnsupportedError("what a model takes of another device's memory is not read, only the host's.")
-        if mine.device != other.device:
+        if here != there:
             raise UnsupportedError(
-                f"{mine.name} runs on {mine.device} and {other.name} on {other.device}: a ratio would compare the devices."
+                f"{mine.name} runs on {here} and {other.name} on {there}: a ratio would compare the devices."
             )
         if claim.family == "latency" and mine.batch != other.batch:
             raise UnsupportedError(
@@ -753,7 +760,7 @@ class Study:
     def _lacks(self, name: str) -> bool:
         """Whether the CPU has none of the instruction-set extensions that the variant's recipe needs to be fast."""
         recipe, device = self._recipe(name), self.run.device
-        known = device.environment.get("isa") != "not readable" and recipe.device == "CPU"
+        known = device.environment.get("isa") != "not readable" and self.run.place(recipe) == "CPU"
         return bool(recipe.needs) and known and not set(recipe.needs) & set(device.features)
 
     def _explanation(self, claim: Claim, finding: Finding) -> list[str]:

@@ -141,6 +141,15 @@ class Choosy(Protocol):
 
 
 @runtime_checkable
+class Placing(Protocol):
+    """A framework that chooses itself where its variants run, whatever their recipes say."""
+
+    def place(self, recipe: Recipe, device: Device) -> str:
+        """The kind of device, as the framework lists it: ``CPU``, or ``GPU`` for one with memory of its own."""
+        ...
+
+
+@runtime_checkable
 class Tokenizing(Protocol):
     """A framework that turns texts into the tokens of a model that comes in a form of its own (a GGUF file)."""
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 FILE: Final = "model.gguf"
 """The artifact."""
+_MAKERS: Final = {"CUDA": "NVIDIA (CUDA)", "Metal": "Apple (Metal)"}
+"""How llama.cpp calls what it was compiled for -> whose it is."""
 TYPES: Final = {"q8_0": "Q8_0", "q6_k": "Q6_K", "q5_k_m": "Q5_K_M", "q4_k_m": "Q4_K_M"}
 """Precision -> the end of its name among llama.cpp's file types."""
 SPLITTINGS: Final = (
@@ -65,7 +68,7 @@ _K_QUANTS: Final = ("q6_k", "q5_k_m", "q4_k_m")
 class LlamaCpp:
     """A checkpoint of the Llama family is converted here, and checked; a GGUF file is taken as it is.
 
-    It runs on the CPU, or wholly on the GPU where it was compiled for one (Metal, CUDA), which was not tried yet.
+    It runs on the CPU, or wholly on the GPU where it was compiled for one that is there (Metal, CUDA), which was not tried yet.
     """
 
     name = "llamacpp"
@@ -96,11 +99,20 @@ class LlamaCpp:
         import llama_cpp
 
         told = bytes(llama_cpp.llama_print_system_info()).decode(errors="replace")
-        features = tuple(
-            part.partition("=")[0].strip().lower() for part in told.split("|") if part.strip().endswith("= 1")
+        others, _, of_cpu = told.partition("CPU :")  # "CUDA : ARCHS = 900 | CPU : AVX2 = 1 | ..."
+        flags = [part.partition("=") for part in of_cpu.split("|")]
+        cpu = EngineDevice(
+            name="CPU", capabilities=tuple(name.strip().lower() for name, _, value in flags if value.strip() == "1")
         )
-        cpu = EngineDevice(name="CPU", capabilities=features)
-        return (cpu, EngineDevice(name="GPU")) if llama_cpp.llama_supports_gpu_offload() else (cpu,)
+        if not llama_cpp.llama_supports_gpu_offload():
+            return (cpu,)
+        backends = [_MAKERS.get(name, name) for name in re.findall(r"(?:^|\|)\s*(\w+) :", others)]
+        return cpu, EngineDevice(name="GPU", title=", ".join(backends))
+
+    def place(self, recipe: Recipe, device: Device) -> str:  # noqa: ARG002 - all of them
+        """The GPU where it was compiled for one; Apple's has the host's memory, and its own cores are the device."""
+        gpus = [one for one in device.engines.get(self.name, ()) if one.name == "GPU"]
+        return "GPU" if any(one.title != _MAKERS["Metal"] for one in gpus) else "CPU"
 
     def build(self, recipe: Recipe, model: Path, folder: Path, calibration: Sequence[Arrays]) -> None:  # noqa: ARG002 - nothing is calibrated
         """Write ``model.gguf``. Raises BuildError, or UnsupportedError for a model that isn't converted here."""

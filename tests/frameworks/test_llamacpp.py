@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -284,3 +285,30 @@ def test_it_lists_the_cpu_and_what_it_was_built_for() -> None:
 
     assert device.name == "CPU"
     assert all(feature == feature.strip().lower() for feature in device.capabilities)
+
+
+@pytest.mark.parametrize(
+    ("backends", "place", "title"),
+    [
+        (b"", "CPU", None),
+        (b"CUDA : ARCHS = 750,900 | USE_GRAPHS = 1 | ", "GPU", "NVIDIA (CUDA)"),
+        (b"Vulkan : X = 1 | ", "GPU", "Vulkan"),
+        (b"Metal : EMBED_LIBRARY = 1 | ", "CPU", "Apple (Metal)"),  # whose memory is the host's
+    ],
+)
+def test_it_runs_on_what_it_was_compiled_for(
+    backends: bytes, place: str, title: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import llama_cpp
+
+    monkeypatch.setattr(
+        llama_cpp, "llama_print_system_info", lambda: backends + b"CPU : AVX2 = 1 | BMI2 = 0 | FMA = 1 | "
+    )
+    monkeypatch.setattr(llama_cpp, "llama_supports_gpu_offload", lambda: title is not None)
+
+    cpu, *gpus = ENGINE.devices()
+
+    assert (cpu.name, cpu.capabilities) == ("CPU", ("avx2", "fma"))
+    assert [gpu.title for gpu in gpus] == [title] * (title is not None)
+    here = msgspec.structs.replace(generators.DEVICE, engines={"llamacpp": (cpu, *gpus)})
+    assert ENGINE.place(F16, here) == place
