@@ -157,8 +157,8 @@ class Bench:
         for call in range(first, first + calls):
             item = self._items[call % count]
             stamps = runner.timed(item, "ttft" if first_token else "end_to_end")
-            for name, value in stamps.columns().items():
-                columns.setdefault(name, []).append(value)
+            for name, values in stamps.columns().items():
+                columns.setdefault(name, []).extend(values)
         if calls:
             runner.demand_untimed(stamps, item)
         return {"columns": columns, "canary": self.canary(canaries)}

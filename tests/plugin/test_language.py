@@ -122,6 +122,12 @@ def test_same_claim_in_other_words(edge_variant):
 def test_rate(edge_variant):
     assert edge_variant.decode.throughput >= 0.1
 @pytest.mark.edge_recipe("lm-int8-slow")
+def test_each_token(edge_variant):
+    assert edge_variant.itl.p95 <= 5
+@pytest.mark.edge_recipe("lm-int8-slow")
+def test_each_token_beside_another(edge_variant):
+    assert edge_variant.itl.p50 <= 9 * edge_variant.baseline.itl.p50
+@pytest.mark.edge_recipe("lm-int8-slow")
 @pytest.mark.parametrize("quantity", ["speedup", "latency", "throughput"])
 def test_plain(edge_variant, quantity):
     getattr(edge_variant, quantity)
@@ -134,14 +140,15 @@ def test_first_token(edge_variant):
 def test_phases_are_timed_and_what_fails_is_told_while_the_others_go_on(run, outcomes) -> None:
     found = run(UNTOLD, "--edge-recipe=lm-int8-s*", "-rs")
 
-    found.assert_outcomes(passed=3, failed=4, errors=1, skipped=1)
+    found.assert_outcomes(passed=4, failed=4, errors=1, skipped=2)
+    found.stdout.fnmatch_lines(["*shows the ratio of their medians: compare tpot.p50, or a speed-up*"])
     assert outcomes()["lm-int8-slow", "decode.speedup"] is outcomes()["lm-int8-slow", "tpot.p50"] is Outcome.FAIL
     found.stdout.fnmatch_lines(["*lm-int8-segv: the worker failed in phase 'build': killed by SIGSEGV*"])
     found.stdout.fnmatch_lines(["*what is timed is not what is*"])
     found.stdout.fnmatch_lines(["*needs texts: give a dataset with --edge-dataset*"])
     for name, told in (
         ("speedup", "decode.speedup, ttft.speedup, prefill.speedup or end_to_end.speedup"),
-        ("latency", "ttft, tpot or end_to_end"),
+        ("latency", "ttft, tpot, itl or end_to_end"),
         ("throughput", "decode.throughput or prefill.throughput"),
     ):
         found.stdout.fnmatch_lines([f"*a language model has no {name} as such*write {told}*"])
