@@ -82,6 +82,7 @@ from pytest_edgeai.records import (
 from pytest_edgeai.sampling import Sampling, load_of
 from pytest_edgeai.settings import Settings
 from pytest_edgeai.targets import limits
+from pytest_edgeai.tasks import Tasks
 
 DEVICES_TIMEOUT = 120.0
 """Seconds to import an engine and to list its devices."""
@@ -95,7 +96,8 @@ class Declaration:
     """A model as a test declares it."""
 
     path: Path
-    dataset: Path | None
+    dataset: Path | Tasks | None
+    """A file, or tasks of lm-evaluation-harness."""
     score: str | Callable[..., float]
     population: str = "unseen"
     """What claims on accuracy are about: ``unseen`` items like these, or exactly this ``dataset``."""
@@ -307,10 +309,15 @@ class Study:
     @functools.cached_property
     def dataset(self) -> Dataset | Corpus | None:
         """The items, or the texts of a language model. Raises DatasetError."""
-        path = self.declaration.dataset
-        if path is None:
+        given = self.declaration.dataset
+        if given is None:
             return None
-        return corpora.read(path) if self._language else read_dataset(path, self.assessment, self._given_sizes)
+        if isinstance(given, Tasks):
+            if not self._language:
+                raise UsageError(f"{given.name} is for language models, and {self.model.name} is none: give a file.")
+            with self.run.working(f"loading {given.name}"):
+                return corpora.of_tasks(given, self._items_folder, functools.partial(run_task, hub=True))
+        return corpora.read(given) if self._language else read_dataset(given, self.assessment, self._given_sizes)
 
     @functools.cached_property
     def _given_sizes(self) -> dict[str, int]:
@@ -780,8 +787,12 @@ class Study:
         return Path(tempfile.mkdtemp(prefix=f"{self._key}-", dir=_made(self.run.folder)))
 
     @functools.cached_property
+    def _items_folder(self) -> Path:
+        return _made(self._folder / "items")
+
+    @functools.cached_property
     def _items(self) -> ItemFiles | TextFiles:
-        folder, data = _made(self._folder / "items"), self.dataset
+        folder, data = self._items_folder, self.dataset
         if self._language:
             texts, modules = data if isinstance(data, Corpus) else None, self.run.registry.modules
             return TextFiles(folder, texts, self.model, self._language, self._given_sizes, modules, run_task)

@@ -139,8 +139,31 @@ class Choosy(Protocol):
 class Tokenizing(Protocol):
     """A framework that turns texts into the tokens of a model that comes in a form of its own (a GGUF file)."""
 
-    def tokenizer(self, model: Path) -> tuple[Callable[[str], NDArray[np.int32]], int]:
-        """What turns a text into its tokens (see :class:`Encoding`), and how many tokens there are. In a worker."""
+    def tokenizer(self, model: Path) -> "Tokenizer":
+        """In a worker."""
+        ...
+
+
+class Tokenizer(Protocol):
+    """What turns texts into a model's tokens."""
+
+    @property
+    def size(self) -> int:
+        """Numbers that tokens may have."""
+        ...
+
+    @property
+    def begin(self) -> tuple[int, ...]:
+        """Tokens that it would put before a text by itself, as the one that marks its begin; perhaps none."""
+        ...
+
+    @property
+    def mark(self) -> int | None:
+        """The token that marks a text's begin, else its end; ``None`` where the model has neither."""
+        ...
+
+    def encode(self, text: str) -> NDArray[np.int32]:
+        """The text's tokens, without any that mark its begin or end."""
         ...
 
 

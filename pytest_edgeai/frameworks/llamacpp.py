@@ -15,7 +15,7 @@ from pytest_edgeai.errors import BuildError, EdgeError
 from pytest_edgeai.hookspecs import hookimpl
 from pytest_edgeai.language import agreement, gguf_file
 from pytest_edgeai.language.checkpoint import Checkpoint
-from pytest_edgeai.language.tokens import Tokenizer, demand_fitting
+from pytest_edgeai.language.tokens import Tokenizer, demand_fitting, put_before
 from pytest_edgeai.protocols import Arrays, Framework, Generator
 from pytest_edgeai.records import Assessment, Device, EngineDevice, ModelKind, Recipe, Target
 
@@ -126,10 +126,24 @@ class LlamaCpp:
         """Mapped, with memory for all tokens that may be attended to."""
         return _Model(folder / FILE, threads)
 
-    def tokenizer(self, model: Path) -> tuple[Callable[[str], NDArray[np.int32]], int]:
+    def tokenizer(self, model: Path) -> "_Vocabulary":
         """Of a GGUF file, without its weights. Raises BuildError."""
-        opened = _opened(model, vocab_only=True)
-        return lambda text: _encoded(opened, text), int(opened.n_vocab())
+        return _Vocabulary(_opened(model, vocab_only=True))
+
+
+class _Vocabulary:
+    """Satisfies :class:`pytest_edgeai.protocols.Tokenizer`."""
+
+    def __init__(self, opened: "Llama") -> None:
+        self._opened = opened
+        self.size = int(opened.n_vocab())
+        self.begin = put_before(self.encode("a").tolist(), opened.tokenize(b"a", add_bos=True, special=False))
+        marks = (int(number) for number in (opened.token_bos(), opened.token_eos()))
+        self.mark = next((number for number in marks if number >= 0), None)
+
+    def encode(self, text: str) -> NDArray[np.int32]:
+        """As llama.cpp does."""
+        return _encoded(self._opened, text)
 
 
 class _Model:

@@ -10,12 +10,15 @@ from numpy.typing import NDArray
 
 from pytest_edgeai import arrays, registry
 from pytest_edgeai.errors import ModelError
+from pytest_edgeai.language import tokens as checkpoint_tokens
 from pytest_edgeai.measure import likelihood
-from pytest_edgeai.protocols import Encoding, Generator, Tokenizing
+from pytest_edgeai.protocols import Encoding, Generator, Tokenizer, Tokenizing
 
 DOCUMENTS: Final = "documents"
 GAPS: Final = "gaps"
 """Kinds of sequences: texts to be predicted, whose distributions are compared; and prompts with a choice after them."""
+REQUESTS: Final = "requests"
+"""Gaps of lm-evaluation-harness: each pair for itself, with the tokens that the harness gives it."""
 KEPT_BYTES: Final = 2 * 2**30
 """That the reference's distributions may take on disk; the documents beyond are not compared with it."""
 
@@ -26,16 +29,45 @@ def tokenize(modules: list[str], model: str, texts: str, tokens: str, window: in
     A document that is longer is cut into as many windows as it takes.
     """
     given = msgspec.json.decode(Path(texts).read_bytes())
-    encode, size = _encoder(modules, Path(model))
-    documents = [encode(text) for text in given[DOCUMENTS]]
-    gaps = []
-    for prompt, choice in given[GAPS]:
-        head, whole = encode(prompt), encode(prompt + choice)
-        # Where the border falls into a token, the choice's tokens begin with that one.
-        same = np.flatnonzero(head[: len(whole)] != whole[: len(head)])
-        gaps.append((whole, int(same[0]) if len(same) else min(len(head), len(whole) - 1)))
-    write(Path(tokens), documents, gaps, window)
-    return {"vocabulary": size}
+    tokenizer = _tokenizer(modules, Path(model))
+    documents = [tokenizer.encode(text) for text in given[DOCUMENTS]]
+    gaps = [found for prompt, choices in given[GAPS] for found in _gap(tokenizer, prompt, choices)]
+    requests = [_request(tokenizer, *pair) for pair in given[REQUESTS]]
+    write(Path(tokens), documents, gaps + requests, window)
+    return {"vocabulary": tokenizer.size}
+
+
+def _gap(tokenizer: Tokenizer, prompt: str, choices: Sequence[str]) -> list[tuple[NDArray[np.int32], int]]:
+    """The tokens of the prompt with each choice, and where they begin to be compared, the same for all choices."""
+    head, wholes = tokenizer.encode(prompt), [tokenizer.encode(prompt + choice) for choice in choices]
+    begin = min(_border(head, whole) for whole in wholes)
+    return [(whole, begin) for whole in wholes]
+
+
+def _border(head: NDArray[np.int32], whole: NDArray[np.int32]) -> int:
+    """Where a choice's tokens begin: where the border falls into a token, with that one."""
+    same = np.flatnonzero(head[: len(whole)] != whole[: len(head)])
+    return int(same[0]) if len(same) else min(len(head), len(whole) - 1)
+
+
+def _request(tokenizer: Tokenizer, context: str, continuation: str) -> tuple[NDArray[np.int32], int]:
+    """As ``lm_eval.api.model.TemplateLM`` and ``lm_eval.models.huggingface.HFLM`` do it. Raises ModelError.
+
+    Blanks at the context's end belong to the continuation; what the tokenizer puts before texts is there; and where there is no context, the token that
+    marks a text's begin stands for it.
+    """
+    border = len(context.rstrip()) if context else 0
+    context, continuation = context[:border], context[border:] + continuation
+    begin = tokenizer.begin
+    if not context:
+        if tokenizer.mark is None:
+            raise ModelError(
+                "a task asks how likely a text is that has no context, and the model's tokenizer names no token that marks a text's begin or end, to stand for one."
+            )
+        begin = (tokenizer.mark,)
+    head, whole = (np.array([*begin, *tokenizer.encode(text)], np.int32) for text in (context, context + continuation))
+    # Not the whole's own: where a token spans the border, the harness asks about the context's tokens, and the whole's from that place on.
+    return np.concatenate([head, whole[len(head) :]]), len(head)
 
 
 def write(
@@ -125,13 +157,10 @@ def _own_tokens(
     return None if same else own
 
 
-def _encoder(modules: list[str], model: Path) -> tuple[Any, int]:
-    """A function from a text to its tokens, and how many tokens there are. Raises ModelError."""
+def _tokenizer(modules: list[str], model: Path) -> Tokenizer:
+    """Raises ModelError."""
     if model.is_dir():
-        from pytest_edgeai.language.tokens import Tokenizer
-
-        tokenizer = Tokenizer(model)
-        return tokenizer.encode, tokenizer.size
+        return checkpoint_tokens.Tokenizer(model)
     for framework in registry.load(modules).frameworks.values():
         if isinstance(framework, Tokenizing) and registry.versions(framework) is not None:
             return framework.tokenizer(model)

@@ -119,9 +119,9 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "model"
 
 
-def tokenized(folder: Path, documents: list[str], gaps: list[tuple[str, str]]):
+def tokenized(folder: Path, documents: list[str], gaps: list[tuple[str, list[str]]], requests=()):
     told, tokens = folder.parent / "texts.json", folder.parent / "tokens.npz"
-    told.write_text(json.dumps({"documents": documents, "gaps": gaps}))
+    told.write_text(json.dumps({"documents": documents, "gaps": gaps, "requests": requests}))
     found = texts.tokenize([], str(folder), str(told), str(tokens), 64)
     return found, arrays.read(tokens)
 
@@ -134,7 +134,7 @@ def test_texts_become_tokens_by_the_models_own_tokenizer(folder: Path) -> None:
 
 
 def test_a_choice_begins_where_its_tokens_differ_from_the_prompts_own(folder: Path) -> None:
-    _, tokens = tokenized(folder, [], [("ca", "b"), ("c", "ab")])
+    _, tokens = tokenized(folder, [], [("ca", ["b"]), ("c", ["ab"])])
 
     assert tokens["gaps"].tolist() == [3, 2, 3, 2]  # "ca" + "b" is "c" + "ab"
     assert tokens["gaps.begins"].tolist() == [1, 1]
