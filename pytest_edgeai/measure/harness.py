@@ -28,7 +28,7 @@ USUAL: Final = "acc"
 SURE, HARDLY = (-1e-3, True), (-1e6, False)
 """Answers to find out with which metrics a task has: logarithms so far apart that dividing by the length of a choice changes no order."""
 GROUP: Final = re.compile(r"^group\s*:", re.MULTILINE)
-"""In a YAML file that names other tasks."""
+"""In a YAML file that names other tasks, which the harness finds by name alone."""
 
 Answer = tuple[float, bool]
 
@@ -192,13 +192,15 @@ def _tasks(wanted: Wanted) -> list[Any]:
         raise DatasetError(
             f"tasks are those of lm-evaluation-harness, which is not installed ({error}): pip install 'pytest-edgeai[lm_eval]'."
         ) from error
-    alone, path = False, Path(wanted.name)
     if wanted.is_file:
+        path = Path(wanted.name)
         if not path.is_file():
             raise DatasetError(f"there is no task at {path}.")
+        if GROUP.search(path.read_text("utf-8")):
+            raise DatasetError(f"{path} is a group of tasks: name the files of its tasks instead, separated by commas.")
         os.chdir(path.parent)  # data that it names lies beside it
-        alone = GROUP.search(path.read_text("utf-8")) is None  # reading thousands of files takes seconds
-    manager = TaskManager(include_defaults=not alone)
+    # Reading the harness' own thousands of tasks takes seconds.
+    manager = TaskManager(include_defaults=not wanted.is_file)
     if not wanted.is_file and wanted.name not in manager.all_tasks:
         near = difflib.get_close_matches(wanted.name, manager.all_tasks, n=3)
         guess = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
@@ -215,10 +217,12 @@ def _told(wanted: Wanted, make: Any, *arguments: Any) -> Any:
     except DatasetError:
         raise
     except Exception as error:
-        why = " ".join(f"{type(error).__name__}: {error}".split())
-        raise DatasetError(
-            f"the task {wanted} can't be used ({why[:500]}). Data that isn't in Hugging Face's cache must be downloaded from its hub."
-        ) from error
+        why = " ".join(f"{type(error).__name__}: {error}".split())[:500]
+        if isinstance(error, ConnectionError):
+            raise DatasetError(
+                f"the data of the task {wanted} is neither in Hugging Face's cache nor can it be downloaded ({why})."
+            ) from error
+        raise DatasetError(f"the task {wanted} can't be used ({why}).") from error
 
 
 def _digest(document: Any) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_edgeai import arrays, registry
-from pytest_edgeai.errors import ModelError
+from pytest_edgeai.errors import DatasetError, ModelError
 from pytest_edgeai.language import tokens as checkpoint_tokens
 from pytest_edgeai.measure import likelihood
 from pytest_edgeai.protocols import Encoding, Generator, Tokenizer, Tokenizing
@@ -51,7 +51,7 @@ def _border(head: NDArray[np.int32], whole: NDArray[np.int32]) -> int:
 
 
 def _request(tokenizer: Tokenizer, context: str, continuation: str) -> tuple[NDArray[np.int32], int]:
-    """As ``lm_eval.api.model.TemplateLM`` and ``lm_eval.models.huggingface.HFLM`` do it. Raises ModelError.
+    """As ``lm_eval.api.model.TemplateLM`` and ``lm_eval.models.huggingface.HFLM`` do it. Raises ModelError and DatasetError.
 
     Blanks at the context's end belong to the continuation; what the tokenizer puts before texts is there; and where there is no context, the token that
     marks a text's begin stands for it.
@@ -66,6 +66,11 @@ def _request(tokenizer: Tokenizer, context: str, continuation: str) -> tuple[NDA
             )
         begin = (tokenizer.mark,)
     head, whole = (np.array([*begin, *tokenizer.encode(text)], np.int32) for text in (context, context + continuation))
+    if len(whole) <= len(head):
+        raise DatasetError(
+            f"{continuation!r} becomes one token with the end of its context ({context[-20:]!r}), so nothing is left to be predicted (lm-evaluation-harness "
+            "fails there, too): let the task's target_delimiter be a blank."
+        )
     # Not the whole's own: where a token spans the border, the harness asks about the context's tokens, and the whole's from that place on.
     return np.concatenate([head, whole[len(head) :]]), len(head)
 
