@@ -46,6 +46,8 @@ metric_list:
 def write(folder: Path, name: str, documents: Iterable[Mapping[str, Any]], rest: str = CHOICES + ACC) -> Path:
     """The YAML file of a task ``name``."""
     (folder / f"{name}.jsonl").write_text("".join(json.dumps(one) + "\n" for one in documents))
-    head = f"task: {name}\ndataset_path: json\ndataset_kwargs:\n  data_files:\n    test: {name}.jsonl\ntest_split: test\n"
+    head = (
+        f"task: {name}\ndataset_path: json\ndataset_kwargs:\n  data_files:\n    test: {name}.jsonl\ntest_split: test\n"
+    )
     (folder / f"{name}.yaml").write_text(head + rest)
     return folder / f"{name}.yaml"

@@ -17,7 +17,7 @@ from pytest_edgeai.progress import Progress
 from pytest_edgeai.settings import Settings
 
 TINY = Path(__file__).parents[1] / "fixtures/tiny_lm"
-COUNT = 24
+COUNT = 16
 THEIRS = """
 import json, sys
 import lm_eval

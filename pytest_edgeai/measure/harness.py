@@ -164,13 +164,16 @@ class _Opened:
             and getattr(together.get(name), "__name__", "mean") == "mean"
             and all(_is_share(one.get(name)) for trial in self._trials for one in trial)
         ]
-        wanted = self.wanted.metric or (USUAL if USUAL in fit else fit[0] if fit else "")
-        if wanted in fit:
-            return wanted
-        told = f"the metric {wanted} of the task {self.name}" if wanted else f"no metric of the task {self.name}"
-        isnt = "isn't" if wanted else "is"
-        have = f"those that are: {', '.join(fit)}" if fit else f"it has {', '.join(self._trials[0][0]) or 'none'}"
-        raise DatasetError(f"{told} {isnt} a mean over documents of numbers from 0 to 1, as accuracy is; {have}.")
+        if not fit:
+            raise DatasetError(
+                f"the task {self.name} has no metric that is a mean over documents of numbers from 0 to 1, as accuracy is; it has {', '.join(self._trials[0][0]) or 'none'}."
+            )
+        wanted = self.wanted.metric or (USUAL if USUAL in fit else fit[0])
+        if wanted not in fit:
+            raise DatasetError(
+                f"the metric {wanted} of the task {self.name} isn't a mean over documents of numbers from 0 to 1, as accuracy is; those that are: {', '.join(fit)}."
+            )
+        return wanted
 
 
 def _opened(tasks: list[dict[str, Any]]) -> list[_Opened]:

@@ -21,7 +21,6 @@ import pytest
 
 from pytest_edgeai.errors import ModelError, WorkerError
 from pytest_edgeai.measure import channel, process
-from pytest_edgeai.measure import process
 from pytest_edgeai.measure.process import KEPT, MARK, OWN, SET, Worker, run_task
 
 ENGINE = """
