@@ -315,9 +315,21 @@ class Study:
         if isinstance(given, Tasks):
             if not self._language:
                 raise UsageError(f"{given.name} is for language models, and {self.model.name} is none: give a file.")
-            with self.run.working(f"loading {given.name}"):
-                return corpora.of_tasks(given, self._items_folder, functools.partial(run_task, hub=True))
+            if isinstance(self._of_tasks, EdgeError):
+                raise self._of_tasks
+            return self._of_tasks
         return corpora.read(given) if self._language else read_dataset(given, self.assessment, self._given_sizes)
+
+    @functools.cached_property
+    def _of_tasks(self) -> Corpus | EdgeError:
+        """A failure is told again each time it is asked for: finding out that nothing can be downloaded takes half a minute."""
+        assert isinstance(self.declaration.dataset, Tasks)
+        with self.run.working(f"loading {self.declaration.dataset.name}"):
+            try:
+                worker = functools.partial(run_task, hub=True)
+                return corpora.of_tasks(self.declaration.dataset, self._items_folder, worker)
+            except EdgeError as error:
+                return error
 
     @functools.cached_property
     def _given_sizes(self) -> dict[str, int]:

@@ -63,9 +63,12 @@ def test_a_task_is_judged_by_unseen_documents_and_told_in_the_report(run, result
 
 
 def test_an_option_names_a_task_relative_to_where_pytest_runs(run) -> None:
-    found = run("nowhere.yaml", "--edge-dataset=lm_eval:tasks/missing.yaml")
+    found = run(
+        "nowhere.yaml", "--edge-dataset=lm_eval:tasks/missing.yaml", "--edge-recipe=lm-int8-slow lm-int8-coarse"
+    )
 
-    found.assert_outcomes(errors=1)
+    found.assert_outcomes(errors=2)
+    assert found.stdout.str().count("loading lm_eval:missing.yaml") == 1
     found.stdout.fnmatch_lines(["*lm_eval:missing.yaml: there is no task at */tasks/missing.yaml*"])
 
 
