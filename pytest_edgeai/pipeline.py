@@ -324,12 +324,15 @@ class Study:
     def _of_tasks(self) -> Corpus | EdgeError:
         """A failure is told again each time it is asked for: finding out that nothing can be downloaded takes half a minute."""
         assert isinstance(self.declaration.dataset, Tasks)
-        with self.run.working(f"loading {self.declaration.dataset.name}"):
-            try:
-                worker = functools.partial(run_task, hub=True)
-                return corpora.of_tasks(self.declaration.dataset, self._items_folder, worker)
-            except EdgeError as error:
-                return error
+        try:
+            return corpora.of_tasks(self.declaration.dataset, self._items_folder, self._harness)
+        except EdgeError as error:
+            return error
+
+    def _harness(self, task: str, arguments: Mapping[str, Any], *, subject: str, timeout: float) -> Any:
+        """A worker that may load data from Hugging Face's hub. Satisfies :class:`pytest_edgeai.protocols.Task`."""
+        with self.run.lock.building(), self.run.working(f"consulting {subject}"):
+            return run_task(task, arguments, subject=subject, timeout=timeout, hub=True)
 
     @functools.cached_property
     def _given_sizes(self) -> dict[str, int]:

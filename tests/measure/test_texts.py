@@ -140,6 +140,13 @@ def test_a_choice_begins_where_its_tokens_differ_from_the_prompts_own(folder: Pa
     assert tokens["gaps.begins"].tolist() == [1, 1]
 
 
+def test_choices_begin_at_one_token_also_where_their_prompt_is_cut(folder: Path) -> None:
+    _, tokens = tokenized(folder, [], [("c" * 70, ["a", "ac"])])
+
+    assert tokens["gaps.lengths"].tolist() == [64, 64]
+    assert tokens["gaps.begins"].tolist() == [63, 62]
+
+
 def test_a_request_has_the_tokens_that_the_harness_gives_it(folder: Path) -> None:
     _, tokens = tokenized(folder, [], [], [("ca", "bc"), ("c", "ab")])
 

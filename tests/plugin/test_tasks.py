@@ -68,7 +68,7 @@ def test_an_option_names_a_task_relative_to_where_pytest_runs(run) -> None:
     )
 
     found.assert_outcomes(errors=2)
-    assert found.stdout.str().count("loading lm_eval:missing.yaml") == 1
+    assert found.stdout.str().count("consulting lm_eval:missing.yaml") == 1
     found.stdout.fnmatch_lines(["*lm_eval:missing.yaml: there is no task at */tasks/missing.yaml*"])
 
 
