@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TextIO
 
+from pytest_edgeai import tasks
 from pytest_edgeai.errors import EdgeError, UsageError, unknown
 
 if TYPE_CHECKING:
@@ -121,7 +122,13 @@ def _parser() -> argparse.ArgumentParser:
         "model", metavar="MODEL", help="an .onnx or .gguf file, or a folder as Hugging Face saves models"
     )
     _option(recommend, "target", "hardware that is deployed to (default: auto)", default="auto", metavar="NAME")
-    _option(recommend, "dataset", "items to calibrate with and to score, an .npz file", type=Path, metavar="FILE")
+    _option(
+        recommend,
+        "dataset",
+        "items to calibrate with and to score, an .npz file; of a language model texts, or lm_eval:TASK",
+        type=lambda text: tasks.dataset(text, Path()),
+        metavar="FILE",
+    )
     _option(recommend, "prefer-route", "rapid or production (default: target)", default="target", metavar="ROUTE")
     wanted = (
         "requirements, separated by commas: cross-platform, enterprise, mobile, real-time, model-diversity, ease-of-use"

@@ -82,6 +82,7 @@ from pytest_edgeai.records import (
 from pytest_edgeai.sampling import Sampling, load_of
 from pytest_edgeai.settings import Settings
 from pytest_edgeai.targets import limits
+from pytest_edgeai.tasks import Tasks
 
 DEVICES_TIMEOUT = 120.0
 """Seconds to import an engine and to list its devices."""
@@ -95,7 +96,8 @@ class Declaration:
     """A model as a test declares it."""
 
     path: Path
-    dataset: Path | None
+    dataset: Path | Tasks | None
+    """A file, or tasks of lm-evaluation-harness."""
     score: str | Callable[..., float]
     population: str = "unseen"
     """What claims on accuracy are about: ``unseen`` items like these, or exactly this ``dataset``."""
@@ -313,10 +315,30 @@ class Study:
     @functools.cached_property
     def dataset(self) -> Dataset | Corpus | None:
         """The items, or the texts of a language model. Raises DatasetError."""
-        path = self.declaration.dataset
-        if path is None:
+        given = self.declaration.dataset
+        if given is None:
             return None
-        return corpora.read(path) if self._language else read_dataset(path, self.assessment, self._given_sizes)
+        if isinstance(given, Tasks):
+            if not self._language:
+                raise UsageError(f"{given.name} is for language models, and {self.model.name} is none: give a file.")
+            if isinstance(self._of_tasks, EdgeError):
+                raise self._of_tasks
+            return self._of_tasks
+        return corpora.read(given) if self._language else read_dataset(given, self.assessment, self._given_sizes)
+
+    @functools.cached_property
+    def _of_tasks(self) -> Corpus | EdgeError:
+        """A failure is told again each time it is asked for: finding out that nothing can be downloaded takes half a minute."""
+        assert isinstance(self.declaration.dataset, Tasks)
+        try:
+            return corpora.of_tasks(self.declaration.dataset, self._items_folder, self._harness)
+        except EdgeError as error:
+            return error
+
+    def _harness(self, task: str, arguments: Mapping[str, Any], *, subject: str, timeout: float) -> Any:
+        """A worker that may load data from Hugging Face's hub. Satisfies :class:`pytest_edgeai.protocols.Task`."""
+        with self.run.lock.building(), self.run.working(f"consulting {subject}"):
+            return run_task(task, arguments, subject=subject, timeout=timeout, hub=True)
 
     @functools.cached_property
     def _given_sizes(self) -> dict[str, int]:
@@ -787,8 +809,12 @@ class Study:
         return Path(tempfile.mkdtemp(prefix=f"{self._key}-", dir=_made(self.run.folder)))
 
     @functools.cached_property
+    def _items_folder(self) -> Path:
+        return _made(self._folder / "items")
+
+    @functools.cached_property
     def _items(self) -> ItemFiles | TextFiles:
-        folder, data = _made(self._folder / "items"), self.dataset
+        folder, data = self._items_folder, self.dataset
         if self._language:
             texts, modules = data if isinstance(data, Corpus) else None, self.run.registry.modules
             return TextFiles(folder, texts, self.model, self._language, self._given_sizes, modules, run_task)

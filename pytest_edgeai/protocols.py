@@ -153,8 +153,22 @@ class Placing(Protocol):
 class Tokenizing(Protocol):
     """A framework that turns texts into the tokens of a model that comes in a form of its own (a GGUF file)."""
 
-    def tokenizer(self, model: Path) -> tuple[Encoding, int]:
-        """What turns a text into its tokens, and how many tokens there are. In a worker."""
+    def tokenizer(self, model: Path) -> "Tokenizer":
+        """In a worker."""
+        ...
+
+
+class Tokenizer(Encoding, Protocol):
+    """What turns texts into a model's tokens."""
+
+    @property
+    def size(self) -> int:
+        """Numbers that tokens may have."""
+        ...
+
+    @property
+    def mark(self) -> int | None:
+        """The token that marks a text's begin, else its end; ``None`` where the model has neither."""
         ...
 
 

@@ -16,8 +16,8 @@ from pytest_edgeai.errors import BuildError, EdgeError
 from pytest_edgeai.hookspecs import hookimpl
 from pytest_edgeai.language import agreement, gguf_file
 from pytest_edgeai.language.checkpoint import Checkpoint
-from pytest_edgeai.language.tokens import Tokenizer, demand_fitting
-from pytest_edgeai.protocols import Arrays, Encoding, Framework, Generator
+from pytest_edgeai.language.tokens import Tokenizer, demand_fitting, put_before
+from pytest_edgeai.protocols import Arrays, Framework, Generator
 from pytest_edgeai.records import Assessment, Device, EngineDevice, ModelKind, Recipe, Target
 
 if TYPE_CHECKING:
@@ -138,10 +138,24 @@ class LlamaCpp:
         """Mapped, with memory for all tokens that may be attended to."""
         return _Model(folder / FILE, threads)
 
-    def tokenizer(self, model: Path) -> tuple[Encoding, int]:
+    def tokenizer(self, model: Path) -> "_Vocabulary":
         """Of a GGUF file, without its weights. Raises BuildError."""
-        opened = _opened(model, vocab_only=True)
-        return _Tokenizer(opened), int(opened.n_vocab())
+        return _Vocabulary(_opened(model, vocab_only=True))
+
+
+class _Vocabulary:
+    """Satisfies :class:`pytest_edgeai.protocols.Tokenizer`; what looks like a special token is text."""
+
+    def __init__(self, opened: "Llama") -> None:
+        self._opened = opened
+        self.size = int(opened.n_vocab())
+        self.begin = put_before(self.encode("a").tolist(), opened.tokenize(b"a", add_bos=True, special=False))
+        marks = (int(number) for number in (opened.token_bos(), opened.token_eos()))
+        self.mark = next((number for number in marks if number >= 0), None)
+
+    def encode(self, text: str) -> NDArray[np.int32]:
+        """As llama.cpp does, without any that mark the text's begin or end."""
+        return np.array(self._opened.tokenize(text.encode(), add_bos=False, special=False), np.int32)
 
 
 class _Model:
@@ -214,11 +228,11 @@ class _Model:
     @property
     def begin(self) -> Sequence[int]:
         """As :class:`pytest_edgeai.protocols.Encoding` has it."""
-        return _Tokenizer(self._llama).begin
+        return _Vocabulary(self._llama).begin
 
     def encode(self, text: str) -> NDArray[np.int32]:
         """The tokens of a text as llama.cpp finds them."""
-        return _Tokenizer(self._llama).encode(text)
+        return _Vocabulary(self._llama).encode(text)
 
     def _fresh(self) -> Any:
         """The context, with nothing in it."""
@@ -229,20 +243,6 @@ class _Model:
     def _decode(self, batch: Any) -> None:
         if code := self._api.llama_decode(self._llama.ctx, batch):
             raise BuildError(f"llama.cpp can't decode (llama_decode: {code}).")
-
-
-class _Tokenizer:
-    """Satisfies :class:`pytest_edgeai.protocols.Encoding`; what looks like a special token is text."""
-
-    def __init__(self, opened: "Llama") -> None:
-        self._opened = opened
-        # It is put there only where the file says so.
-        marked = opened.tokenize(b"a", add_bos=True, special=False)
-        self.begin: Sequence[int] = marked[:1] if marked[0] == opened.token_bos() else ()
-
-    def encode(self, text: str) -> NDArray[np.int32]:
-        """The tokens of a text, without any that mark its begin or end."""
-        return np.array(self._opened.tokenize(text.encode(), add_bos=False, special=False), np.int32)
 
 
 def _opened(file: Path, **options: Any) -> "Llama":

@@ -35,6 +35,8 @@ TASKS = {
     "assess": "pytest_edgeai.assess:read_model",
     "build": "pytest_edgeai.build:build_here",
     "tokenize": "pytest_edgeai.measure.texts:tokenize",
+    "load-tasks": "pytest_edgeai.measure.harness:load",
+    "judge-tasks": "pytest_edgeai.measure.harness:judge",
     "devices": "pytest_edgeai.measure.worker:list_devices",
     "probe-model": "pytest_edgeai.doctor.probe:write_model",
     "probe": "pytest_edgeai.doctor.probe:try_recipe",

@@ -19,6 +19,7 @@ from tests.language import checkpoints, generators
 
 pytest.importorskip("llama_cpp")
 tokenizers = pytest.importorskip("tokenizers")
+gguf = pytest.importorskip("gguf")
 
 ENGINE = LlamaCpp()
 F16, AS_IT_IS = ENGINE.baseline("huggingface"), ENGINE.baseline("gguf")
@@ -207,7 +208,7 @@ def test_what_marks_the_begin_of_a_text_is_the_sources_own(marks: bool, tmp_path
 
     ENGINE.build(F16, folder, tmp_path / "built", [])
 
-    own, _ = ENGINE.tokenizer(tmp_path / "built" / llamacpp.FILE)
+    own = ENGINE.tokenizer(tmp_path / "built" / llamacpp.FILE)
     begins = [list(one.begin) for one in (Tokenizer(folder), own, loaded(F16, tmp_path / "built"))]
     assert begins == [[7] if marks else []] * 3
 
@@ -225,6 +226,25 @@ def test_another_family_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(UnsupportedError, match=r"^gemma is 'gemma2'; .* A GGUF file of it, .*, is taken as it is\.$"):
         ENGINE.build(F16, folder, tmp_path, [])
+
+
+def test_a_file_says_what_stands_before_texts(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    add = gguf.GGUFWriter.add_add_bos_token
+    for put in (False, True):
+        monkeypatch.setattr(gguf.GGUFWriter, "add_add_bos_token", lambda writer, _, put=put: add(writer, put))
+        gguf_file.write(Checkpoint(source), tmp_path / f"{put}.gguf", "gpt-2", vocabulary_only=True)
+
+    silent, speaking = (ENGINE.tokenizer(tmp_path / f"{put}.gguf") for put in (False, True))
+
+    bos = Checkpoint(source).config["bos_token_id"]
+    assert (silent.begin, speaking.begin) == ((), (bos,))
+    assert (silent.mark, speaking.mark) == (bos, bos)
+    assert silent.size == speaking.size
+    assert (
+        silent.encode("hello").tolist()
+        == speaking.encode("hello").tolist()
+        == Tokenizer(source).encode("hello").tolist()
+    )
 
 
 @pytest.mark.parametrize(
