@@ -4,7 +4,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-READY := $(VENV)/.ready
+ENGINES := $(VENV)/.engines
+DEV := $(VENV)/.dev
 LLAMACPP := $(VENV)/.llamacpp
 TARGET ?= intel
 ARGS ?=
@@ -14,51 +15,57 @@ ARGS ?=
 help:
 	@echo "make suites | test | check | format | sample | schema | docs | bench | rigor | recipes | clean     (suites takes TARGET=$(TARGET) and ARGS=...)"
 
-setup: $(LLAMACPP)
+setup: $(LLAMACPP) $(DEV)
 
-$(READY): pyproject.toml constraints.txt
+# What the suites need.
+$(ENGINES): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 ..." >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[mlx,olive,onnxruntime,openvino]'
+	@touch $(ENGINES)
+
+# And what the project's own checks and tests need beside it.
+$(DEV): $(ENGINES)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
-	@touch $(READY)
+	@touch $(DEV)
 
 # Apart from the rest: it is compiled. The wheel is kept in the user's cache folder.
-$(LLAMACPP): $(READY) scripts/install_llamacpp.py
+$(LLAMACPP): $(ENGINES) scripts/install_llamacpp.py
 	$(BIN)/python scripts/install_llamacpp.py
 	@touch $(LLAMACPP)
 
 suites: $(LLAMACPP)
 	$(BIN)/python -m pytest suites --edge-target=$(TARGET) $(ARGS)
 
-test: $(LLAMACPP)
+test: $(LLAMACPP) $(DEV)
 	$(BIN)/python -m pytest -n 2 --dist=worksteal $(ARGS)
 
-check: $(READY)
+check: $(DEV)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
-format: $(READY)
+format: $(DEV)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 sample: $(LLAMACPP)
 	$(BIN)/python -m pytest suites --edge-target=$(TARGET) --edge-report=reports/sample --edge-release=sample $(ARGS)
 
-schema: $(READY)
+schema: $(DEV)
 	$(BIN)/python -c "from pytest_edgeai.report.schema import schema; print(schema(), end='')" > docs/results.schema.json
 
-docs: $(READY)
+docs: $(DEV)
 	$(BIN)/python -m sphinx -q -W -b html docs docs/_build
 
-recipes: $(LLAMACPP)
+recipes: $(LLAMACPP) $(DEV)
 	$(BIN)/python -m benchmarks.recipes
 
-bench: $(LLAMACPP)
+bench: $(LLAMACPP) $(DEV)
 	$(BIN)/python -m benchmarks
 
-rigor: $(LLAMACPP)
+rigor: $(LLAMACPP) $(DEV)
 	$(BIN)/python -m benchmarks.rigor $(ARGS)
 
 clean:

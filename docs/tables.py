@@ -200,6 +200,11 @@ def inherited_environment() -> list[str]:
     return [", ".join(_code(name) for name in sorted(process.KEPT)) + "."]
 
 
+def hub_environment() -> list[str]:
+    """What a worker gets from yours where it loads data from Hugging Face's hub."""
+    return [", ".join(_code(name) for name in sorted(process.HUB)) + "."]
+
+
 def set_environment() -> list[str]:
     """What a worker is given instead."""
     return _table(["variable", "in a worker"], [[_code(name), _code(value)] for name, value in process.SET.items()])
@@ -209,7 +214,7 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     function.__name__.replace("_", "-"): function
     for function in (
         options, markers, fixtures, quantities, metrics, unit_names, targets, limits, limit_fields, remarks,  rigor,
-        scores, plugin_hooks, framework_methods, error_classes, error_sentences, inherited_environment, set_environment,
+        scores, plugin_hooks, framework_methods, error_classes, error_sentences, inherited_environment, hub_environment, set_environment,
     )
 }  # fmt: skip
 """Name in the manual -> what makes it."""

@@ -1,6 +1,7 @@
 """The console command ``edgeai``: what is not a test. It shows what the plugin would see, decide and try, and builds nothing of yours."""
 
 import argparse
+import dataclasses
 import itertools
 import os
 import shlex
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TextIO
 
+from pytest_edgeai import tasks
 from pytest_edgeai.errors import EdgeError, UsageError, unknown
 
 if TYPE_CHECKING:
@@ -98,6 +100,7 @@ def _parser() -> argparse.ArgumentParser:
         parents=[output, here],
         help="this device, which frameworks really run on it, and what mends the others",
     )
+    doctor.add_argument("frameworks", nargs="*", metavar="FRAMEWORK", help="to try alone (default: all that are known)")
     _option(doctor, "target", "whose recipes are tried (default: auto)", default="auto", metavar="NAME")
     doctor.add_argument(
         "--timeout", type=_seconds, default=120.0, metavar="SECONDS", help="for one probe (default: 120)"
@@ -119,7 +122,13 @@ def _parser() -> argparse.ArgumentParser:
         "model", metavar="MODEL", help="an .onnx or .gguf file, or a folder as Hugging Face saves models"
     )
     _option(recommend, "target", "hardware that is deployed to (default: auto)", default="auto", metavar="NAME")
-    _option(recommend, "dataset", "items to calibrate with and to score, an .npz file", type=Path, metavar="FILE")
+    _option(
+        recommend,
+        "dataset",
+        "items to calibrate with and to score, an .npz file; of a language model texts, or lm_eval:TASK",
+        type=lambda text: tasks.dataset(text, Path()),
+        metavar="FILE",
+    )
     _option(recommend, "prefer-route", "rapid or production (default: target)", default="target", metavar="ROUTE")
     wanted = (
         "requirements, separated by commas: cross-platform, enterprise, mobile, real-time, model-diversity, ease-of-use"
@@ -162,6 +171,8 @@ def _doctor(arguments: argparse.Namespace) -> int:
     here, found = device.detect(), registry.find(_importable(arguments.plugin))
     auto = arguments.target == "auto"
     target = device.most_specific(here, found.targets.values()) if auto else found.target(arguments.target)
+    tried = {name: found.framework(name) for name in arguments.frameworks} or found.frameworks
+    found = dataclasses.replace(found, frameworks=tried)
     cache = Path(arguments.cache) if arguments.cache else folders.cache()
     progress = _say if sys.stderr.isatty() else _keep_quiet
     seen = checkup.check_up(found, here, target, cache, run_task, _say, progress, arguments.timeout)

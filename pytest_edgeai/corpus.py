@@ -1,7 +1,8 @@
 """The corpus: texts that a language model is judged by, split by what is in them; and as tokens in files for workers."""
 
+import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -15,9 +16,10 @@ from pytest_edgeai.dataset import CONFIRMATION, EVALUATION, SELECTION, WHOLE, sp
 from pytest_edgeai.errors import DatasetError, ModelError, UsageError, unknown
 from pytest_edgeai.language import text
 from pytest_edgeai.language.generation import OUTPUT, PROMPT
-from pytest_edgeai.language.text import Texts
+from pytest_edgeai.language.text import Document, Gap, Query, Texts
 from pytest_edgeai.protocols import Task
-from pytest_edgeai.records import LanguageFacts, Model, digest_of
+from pytest_edgeai.records import LanguageFacts, Model, Record, digest_of
+from pytest_edgeai.tasks import Tasks
 
 SHARES: Final = {SELECTION: 40, CONFIRMATION: 60}
 """Percent of the texts that a part gets. No recipe of a language model is calibrated, so no part is for that."""
@@ -31,6 +33,11 @@ PROMPTS: Final = 8
 """Different ones that calls are timed on, one after the other."""
 TOKENIZE_TIMEOUT: Final = 600.0
 """Seconds."""
+TASKS_TIMEOUT: Final = 3600.0
+"""Seconds to load tasks of lm-evaluation-harness, whose data may have to be downloaded; and to make their metrics."""
+
+Answers = Sequence[Sequence[tuple[float, bool]]]
+"""Of each gap's pairs: the logarithm of the choice's probability, and whether each of its tokens is the likeliest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +50,10 @@ class Corpus:
     gaps: Mapping[str, NDArray[np.int64]]
     """The same of prompts that go on in one of several ways."""
     path: str
+    harness: Callable[[Answers], Sequence[float]] | None = None
+    """Makes the metric of each document, where the texts are of tasks of lm-evaluation-harness."""
+    metric: str = ""
+    """Its name."""
 
     def __len__(self) -> int:
         return len(self.texts.documents) + len(self.texts.gaps)
@@ -51,10 +62,20 @@ class Corpus:
     def title(self) -> str:
         """What is scored, for people."""
         documents, gaps = len(self.texts.documents), len(self.texts.gaps)
-        told = [
-            f"{count} {what}" for count, what in ((documents, "documents predicted"), (gaps, "gaps filled")) if count
-        ]
+        told = [f"{documents} documents predicted"] * bool(documents)
+        if gaps:
+            told.append(f"{self.metric} of {gaps} documents of {self.path}" if self.harness else f"{gaps} gaps filled")
         return " and ".join(told)
+
+    def judge(self, answers: Answers) -> NDArray[np.float64]:
+        """What each gap's answers are worth, from 0 to 1: whether its right choice is the likeliest; of one alone, each of its tokens."""
+        if self.harness is not None:
+            return np.array(self.harness(answers), np.float64)
+        filled = []
+        for gap, said in zip(self.texts.gaps, answers, strict=True):
+            alone = len(said) == 1
+            filled.append(float(said[0][1]) if alone else gap.rewards[int(np.argmax([total for total, _ in said]))])
+        return np.array(filled, np.float64)
 
     def places(self, kind: str, part: str) -> NDArray[np.int64]:
         """Of the ``documents`` or ``gaps`` of a part."""
@@ -66,13 +87,47 @@ class Corpus:
 
 def read(path: Path) -> Corpus:
     """Raises DatasetError."""
-    texts = text.read(path)
+    return _split(text.read(path), str(path))
+
+
+class _Loaded(Record, frozen=True, kw_only=True):
+    """What :func:`pytest_edgeai.measure.harness.load` writes."""
+
+    documents: tuple[Document, ...]
+    queries: tuple[Query, ...]
+    metrics: tuple[str, ...]
+    version: str
+
+
+def of_tasks(tasks: Tasks, folder: Path, task: Task) -> Corpus:
+    """The documents of tasks of lm-evaluation-harness. Raises DatasetError and WorkerError.
+
+    ``folder``: where files for workers may lie. ``task``: runs workers that may load data from the network.
+    """
+    file, said = folder / "tasks.json", folder / "said.json"
+    arguments = {"tasks": [dataclasses.asdict(one) for one in tasks.wanted], "loaded": str(file)}
+    task("load-tasks", arguments, subject=tasks.name, timeout=TASKS_TIMEOUT)
+    loaded = msgspec.json.decode(file.read_bytes(), type=_Loaded)
+
+    def judge(answers: Answers) -> Sequence[float]:
+        said.write_bytes(msgspec.json.encode(answers))
+        found: list[float] = task(
+            "judge-tasks", {**arguments, "said": str(said)}, subject=tasks.name, timeout=TASKS_TIMEOUT
+        )
+        return found
+
+    texts = Texts(documents=loaded.documents, gaps=loaded.queries)
+    found = _split(texts, f"{tasks.name} ({loaded.version})")
+    return dataclasses.replace(found, harness=judge, metric=", ".join(loaded.metrics))
+
+
+def _split(texts: Texts, path: str) -> Corpus:
+    """Those of one name belong together."""
     return Corpus(
         texts=texts,
-        # Those of one name belong together.
         documents=split([digest_of(one.name or one.text) for one in texts.documents], SHARES),
-        gaps=split([digest_of(one.name or [one.prompt, one.choices]) for one in texts.gaps], SHARES),
-        path=str(path),
+        gaps=split([digest_of(one.key) for one in texts.gaps], SHARES),
+        path=path,
     )
 
 
@@ -127,8 +182,9 @@ class TextFiles:
 
     @property
     def window(self) -> int:
-        """Tokens that are scored in one piece."""
-        return min(WINDOW, self._facts.context or WINDOW)
+        """Tokens that are scored in one piece: of tasks, whose prompts have examples in them, as many as engines have room for."""
+        most = MOST_TOKENS if self._corpus is not None and self._corpus.harness else WINDOW
+        return min(most, self._facts.context or most)
 
     def timed(self) -> Path:
         """The prompts that calls are timed on, one after the other. Raises EdgeError."""
@@ -155,7 +211,8 @@ class TextFiles:
             texts = self._corpus.texts
             told = {
                 "documents": [one.text for one in texts.documents],
-                "gaps": [(one.prompt, choice) for one in texts.gaps for choice in one.choices],
+                "gaps": [(one.prompt, one.choices) for one in texts.gaps if isinstance(one, Gap)],
+                "requests": [pair for one in texts.gaps if isinstance(one, Query) for pair in one.pairs],
             }
             path.write_bytes(msgspec.json.encode(told))
         return path

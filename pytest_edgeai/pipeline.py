@@ -55,7 +55,7 @@ from pytest_edgeai.measure.hostlock import HostLock
 from pytest_edgeai.measure.process import run_task
 from pytest_edgeai.precedents import Precedent, Precedents
 from pytest_edgeai.progress import Progress
-from pytest_edgeai.protocols import Choosy
+from pytest_edgeai.protocols import Choosy, Placing
 from pytest_edgeai.reading import Reading
 from pytest_edgeai.records import (
     SCHEMA,
@@ -82,6 +82,7 @@ from pytest_edgeai.records import (
 from pytest_edgeai.sampling import Sampling, load_of
 from pytest_edgeai.settings import Settings
 from pytest_edgeai.targets import limits
+from pytest_edgeai.tasks import Tasks
 
 DEVICES_TIMEOUT = 120.0
 """Seconds to import an engine and to list its devices."""
@@ -95,7 +96,8 @@ class Declaration:
     """A model as a test declares it."""
 
     path: Path
-    dataset: Path | None
+    dataset: Path | Tasks | None
+    """A file, or tasks of lm-evaluation-harness."""
     score: str | Callable[..., float]
     population: str = "unseen"
     """What claims on accuracy are about: ``unseen`` items like these, or exactly this ``dataset``."""
@@ -202,7 +204,8 @@ class Run:
         """Why this device can't show speed and memory for the target (by this recipe); ``None`` where it can."""
         accelerators = self.target.hardware.accelerators
         if accelerators and recipe is not None and not self._runs_on(accelerators, recipe):
-            where = "the CPU" if recipe.device == "CPU" else f"{recipe.device}, which is another"
+            place = self.place(recipe)
+            where = "the CPU" if place == "CPU" else f"{place}, which is another"
             return f"speed and memory on {self.target.name} are shown only on {' or '.join(accelerators)}; {recipe.name} runs on {where}."
         if self.standing != "foreign":
             engine: object = self.registry.framework(recipe.framework) if recipe is not None else None
@@ -217,7 +220,12 @@ class Run:
         """Whether the recipe asks for a device other than the CPU, and its engine lists one of the accelerators' makers."""
         listed = [f"{one.name} {one.title}".casefold() for one in self.device.engines.get(recipe.framework, ())]
         makers = [prefix.partition(":")[2] or prefix for prefix in accelerators]
-        return recipe.device != "CPU" and any(maker in text for maker in makers for text in listed)
+        return self.place(recipe) != "CPU" and any(maker in text for maker in makers for text in listed)
+
+    def place(self, recipe: Recipe) -> str:
+        """The kind of device that the recipe's variant runs on."""
+        framework: object = self.registry.framework(recipe.framework)
+        return framework.place(recipe, self.device) if isinstance(framework, Placing) else recipe.device
 
     def catalogue(self, kind: ModelKind) -> list[Recipe]:
         """Recipes that could be asked for, by name alone: nothing is read or detected."""
@@ -307,10 +315,30 @@ class Study:
     @functools.cached_property
     def dataset(self) -> Dataset | Corpus | None:
         """The items, or the texts of a language model. Raises DatasetError."""
-        path = self.declaration.dataset
-        if path is None:
+        given = self.declaration.dataset
+        if given is None:
             return None
-        return corpora.read(path) if self._language else read_dataset(path, self.assessment, self._given_sizes)
+        if isinstance(given, Tasks):
+            if not self._language:
+                raise UsageError(f"{given.name} is for language models, and {self.model.name} is none: give a file.")
+            if isinstance(self._of_tasks, EdgeError):
+                raise self._of_tasks
+            return self._of_tasks
+        return corpora.read(given) if self._language else read_dataset(given, self.assessment, self._given_sizes)
+
+    @functools.cached_property
+    def _of_tasks(self) -> Corpus | EdgeError:
+        """A failure is told again each time it is asked for: finding out that nothing can be downloaded takes half a minute."""
+        assert isinstance(self.declaration.dataset, Tasks)
+        try:
+            return corpora.of_tasks(self.declaration.dataset, self._items_folder, self._harness)
+        except EdgeError as error:
+            return error
+
+    def _harness(self, task: str, arguments: Mapping[str, Any], *, subject: str, timeout: float) -> Any:
+        """A worker that may load data from Hugging Face's hub. Satisfies :class:`pytest_edgeai.protocols.Task`."""
+        with self.run.lock.building(), self.run.working(f"consulting {subject}"):
+            return run_task(task, arguments, subject=subject, timeout=timeout, hub=True)
 
     @functools.cached_property
     def _given_sizes(self) -> dict[str, int]:
@@ -706,11 +734,12 @@ class Study:
         mine = self._recipe(claim.subject)
         against = self._baseline_of(claim.subject) if claim.is_ratio_of_times else claim.other
         other = self._recipe(against) if against else mine
-        if claim.family == "memory" and {mine.device, other.device} != {"CPU"}:
+        here, there = self.run.place(mine), self.run.place(other)
+        if claim.family == "memory" and {here, there} != {"CPU"}:
             raise UnsupportedError("what a model takes of another device's memory is not read, only the host's.")
-        if mine.device != other.device:
+        if here != there:
             raise UnsupportedError(
-                f"{mine.name} runs on {mine.device} and {other.name} on {other.device}: a ratio would compare the devices."
+                f"{mine.name} runs on {here} and {other.name} on {there}: a ratio would compare the devices."
             )
         if claim.family == "latency" and mine.batch != other.batch:
             raise UnsupportedError(
@@ -753,7 +782,7 @@ class Study:
     def _lacks(self, name: str) -> bool:
         """Whether the CPU has none of the instruction-set extensions that the variant's recipe needs to be fast."""
         recipe, device = self._recipe(name), self.run.device
-        known = device.environment.get("isa") != "not readable" and recipe.device == "CPU"
+        known = device.environment.get("isa") != "not readable" and self.run.place(recipe) == "CPU"
         return bool(recipe.needs) and known and not set(recipe.needs) & set(device.features)
 
     def _explanation(self, claim: Claim, finding: Finding) -> list[str]:
@@ -780,8 +809,12 @@ class Study:
         return Path(tempfile.mkdtemp(prefix=f"{self._key}-", dir=_made(self.run.folder)))
 
     @functools.cached_property
+    def _items_folder(self) -> Path:
+        return _made(self._folder / "items")
+
+    @functools.cached_property
     def _items(self) -> ItemFiles | TextFiles:
-        folder, data = _made(self._folder / "items"), self.dataset
+        folder, data = self._items_folder, self.dataset
         if self._language:
             texts, modules = data if isinstance(data, Corpus) else None, self.run.registry.modules
             return TextFiles(folder, texts, self.model, self._language, self._given_sizes, modules, run_task)

@@ -64,7 +64,12 @@ class Generator(Protocol):
 
 @runtime_checkable
 class Encoding(Protocol):
-    """A generator that has a tokenizer of its own."""
+    """What turns texts into tokens; a generator may do so itself."""
+
+    @property
+    def begin(self) -> Sequence[int]:
+        """Tokens that are put before every text: the one that marks its begin, where the model was trained with one; else none."""
+        ...
 
     def encode(self, text: str) -> NDArray[np.int32]:
         """The text's tokens, without any that mark its begin or end."""
@@ -145,11 +150,34 @@ class Helped(Protocol):
 
 
 @runtime_checkable
+class Placing(Protocol):
+    """A framework that chooses itself where its variants run, whatever their recipes say."""
+
+    def place(self, recipe: Recipe, device: Device) -> str:
+        """The kind of device, as the framework lists it: ``CPU``, or ``GPU`` for one with memory of its own."""
+        ...
+
+
+@runtime_checkable
 class Tokenizing(Protocol):
     """A framework that turns texts into the tokens of a model that comes in a form of its own (a GGUF file)."""
 
-    def tokenizer(self, model: Path) -> tuple[Callable[[str], NDArray[np.int32]], int]:
-        """What turns a text into its tokens (see :class:`Encoding`), and how many tokens there are. In a worker."""
+    def tokenizer(self, model: Path) -> "Tokenizer":
+        """In a worker."""
+        ...
+
+
+class Tokenizer(Encoding, Protocol):
+    """What turns texts into a model's tokens."""
+
+    @property
+    def size(self) -> int:
+        """Numbers that tokens may have."""
+        ...
+
+    @property
+    def mark(self) -> int | None:
+        """The token that marks a text's begin, else its end; ``None`` where the model has neither."""
         ...
 
 

@@ -1,6 +1,7 @@
 """The reading: what language models say about texts in workers, judged here: how well they predict documents, and how many gaps they fill."""
 
 import dataclasses
+import itertools
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +18,7 @@ from pytest_edgeai.judge import figures, likelihoods, scores
 from pytest_edgeai.judge.claims import Claim
 from pytest_edgeai.judge.finding import Finding, exact
 from pytest_edgeai.judge.rules import Rules
-from pytest_edgeai.language.text import Gap
+from pytest_edgeai.language.text import Gap, Query
 from pytest_edgeai.records import Figure
 
 Answer = Callable[[str, Mapping[str, Any]], dict[str, Any]]
@@ -43,7 +44,7 @@ class Said:
     agrees: list[Sums]
     """Of each of these: one number a token, whether the same one is the likeliest."""
     filled: Sums
-    """Of each gap, whether the right choice was found the likeliest."""
+    """Of each gap, whether the right choice was found the likeliest; of a task's document, its metric."""
     other_tokens: bool
     """Whether it has other tokens than the source."""
 
@@ -89,7 +90,7 @@ class Reading:
             if over <= 0:
                 raise ModelError(f"the reference's {claim.family} is 0: a ratio to it means nothing.")
             found = exact(one / over, claim.operator, claim.limit)
-            what = "gaps" if claim.family == "accuracy" else "documents"
+            what = "gaps" if claim.family == "accuracy" and not self._corpus.harness else "documents"
             return dataclasses.replace(found, spent=f"exactly this dataset: {len(places)} {what}", samples=len(places))
         if claim.family == "accuracy":
             return self._filled(claim, rules, places, mine.filled[places], other.filled[places] if other else None)
@@ -202,8 +203,10 @@ class Reading:
     def _chance(self, places: NDArray[np.int64]) -> float:
         """The share of gaps that one and the same completion, and one and the same number of a choice, get right."""
         gaps = [self._corpus.texts.gaps[place] for place in places]
-        completions = Counter(gap.choices[0] for gap in gaps if len(gap.choices) == 1)
-        numbers = Counter(gap.answer for gap in gaps if len(gap.choices) > 1)
+        completions = Counter(gap.pairs[0][1] for gap in gaps if len(gap.pairs) == 1)
+        numbers = Counter[int]()
+        for gap in gaps:
+            numbers.update(dict(enumerate(gap.rewards)) if len(gap.pairs) > 1 else {})
         return sum(max(counted.values(), default=0) for counted in (completions, numbers)) / len(gaps)
 
     def _demand_same_tokens(self, claim: Claim) -> None:
@@ -285,7 +288,7 @@ def _said(
         tokens=_sums(document, np.ones(len(document)), documents),
         divergence=_sums(of_compared, divergence, documents)[:whole],
         agrees=[agrees[of_compared == number] for number in range(whole)],
-        filled=np.empty(0) if own else _filled_gaps(tokens, outputs, corpus.texts.gaps),
+        filled=np.empty(0) if own else corpus.judge(_answers(tokens, outputs, corpus.texts.gaps)),
         other_tokens=own,
     )
 
@@ -294,35 +297,24 @@ def _sums(of: NDArray[np.int64], values: Sums, count: int) -> Sums:
     return np.bincount(of, weights=values, minlength=count).astype(np.float64)
 
 
-def _filled_gaps(
-    tokens: Mapping[str, NDArray[Any]], outputs: Mapping[str, NDArray[Any]], gaps: tuple[Gap, ...]
-) -> Sums:
-    """1 for each gap whose right choice is the likeliest one, or whose only choice has the likeliest token at every place; else 0."""
+def _answers(
+    tokens: Mapping[str, NDArray[Any]], outputs: Mapping[str, NDArray[Any]], gaps: tuple[Gap | Query, ...]
+) -> list[list[tuple[float, bool]]]:
+    """Of each gap's pairs: the logarithm of the choice's probability, and whether each of its tokens is the likeliest."""
     lengths = tokens["gaps.lengths"]
-    # The choices of one gap are compared from the same token on.
-    starts = np.cumsum([0, *(len(gap.choices) for gap in gaps)])[:-1]
-    begins = np.repeat(
-        np.minimum.reduceat(tokens["gaps.begins"], starts) if len(starts) else np.empty(0, np.int64),
-        [len(gap.choices) for gap in gaps],
-    )
     ends = np.cumsum(np.maximum(lengths - 1, 0))
-    sums, likeliest = [], []
-    for end, length, begin in zip(ends, lengths, begins, strict=True):
+    found = []
+    for end, length, begin in zip(ends, lengths, tokens["gaps.begins"], strict=True):
         # The prediction of token number k is the one before it.
         rows = slice(end - (length - max(1, begin)), end)
         if rows.start >= rows.stop:
             raise DatasetError(
                 "a prompt and what it goes on with are one token together, so nothing is predicted: give a longer prompt."
             )
-        sums.append(float(outputs["gaps:log_probability"][rows].sum()))
-        likeliest.append(bool(outputs["gaps:likeliest"][rows].all()))
-    filled, first = [], 0
-    for gap in gaps:
-        found = sums[first : first + len(gap.choices)]
-        right = likeliest[first] if len(found) == 1 else int(np.argmax(found)) == gap.answer
-        filled.append(float(right))
-        first += len(gap.choices)
-    return np.array(filled)
+        total = float(outputs["gaps:log_probability"][rows].sum())
+        found.append((total, bool(outputs["gaps:likeliest"][rows].all())))
+    answers = iter(found)
+    return [list(itertools.islice(answers, len(gap.pairs))) for gap in gaps]
 
 
 def _value(family: str, said: Said, places: NDArray[np.int64], sizes: Sums) -> float:

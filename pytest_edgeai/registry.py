@@ -32,7 +32,18 @@ TIMES = ("call", "start", "process", "block")
 """When a metric may be armed and read."""
 RESERVED = frozenset(
     {"speedup", "throughput", "size", "accuracy", "offline", "name", "recipe", "rigor", "baseline", "reference"}
-    | {"ttft", "tpot", "end_to_end", "prefill", "decode", "perplexity", "bits_per_byte", "kl_divergence", "agreement"}
+    | {
+        "ttft",
+        "tpot",
+        "itl",
+        "end_to_end",
+        "prefill",
+        "decode",
+        "perplexity",
+        "bits_per_byte",
+        "kl_divergence",
+        "agreement",
+    }
     | {"is_choice", "is_original", "stands_beside"}
 )
 """What a variant has in a test whatever its metrics are."""

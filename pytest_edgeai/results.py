@@ -1,6 +1,7 @@
 """Results: what the processes of a run wrote into its journal, put together."""
 
 import importlib.metadata
+import os
 import platform
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,6 +26,7 @@ from pytest_edgeai.records import (
 )
 from pytest_edgeai.registry import Registry
 from pytest_edgeai.settings import PATHS, Settings
+from pytest_edgeai.tasks import PREFIX
 
 
 class _Findings:
@@ -136,6 +138,8 @@ def _portable(name: str, value: Any) -> Any:
 
 def _from_here(path: str) -> str:
     """Relative to the working folder where it lies there: a report that is passed on should not tell of somebody's folders."""
+    if path.startswith(PREFIX):  # which may name several files
+        return path.replace(f"{Path.cwd()}{os.sep}", "")
     return Path(path).relative_to(Path.cwd()).as_posix() if Path(path).is_relative_to(Path.cwd()) else path
 
 

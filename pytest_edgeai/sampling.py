@@ -55,7 +55,7 @@ class Sampling:
         phase = claim.family if self.language and claim.family in PHASES else ""
         each_call = bool(phase) or (metric is not None and metric.per == "call")
         if claim.other and each_call and claim.quantity not in SPEEDUPS and last != "speedup":
-            medians = " or ".join(f"{name}.p50" for name in ((claim.family,) if phase else ("latency",)))
+            medians = {"": "latency.p50", "itl": "tpot.p50"}.get(phase, f"{phase}.p50")
             raise UnsupportedError(
                 f"two variants are timed in turns, which shows the ratio of their medians: compare {medians}, or a speed-up."
             )
@@ -147,10 +147,11 @@ class Sampling:
         source: Source = Phase(phase) if phase else Calls(metric, column)
         with Solo(self.variant(claim.subject), self.setup, source, patience=rules.budget) as solo:
             unit = "s" if phase else self.registry.metrics[metric].units[column or metric]
+            samples = "tokens" if phase == "itl" else "calls"
             found = (
-                series.jitter(solo, claim.operator, claim.limit, rules)
+                series.jitter(solo, claim.operator, claim.limit, rules, samples)
                 if part == "jitter"
-                else series.percentile(solo, PERCENTILES[part], claim.operator, claim.limit, rules, unit)
+                else series.percentile(solo, PERCENTILES[part], claim.operator, claim.limit, rules, unit, samples)
             )
             self.note("measurement", solo.measurement("gate", unit))
         return found

@@ -122,7 +122,7 @@ def screen_language(variant: Variant, setup: Setup, registry: Registry) -> Scree
     )
     for quantity, values in readings_.items():
         found.figures[quantity] = figures.of_range(values, known[quantity], "processes")
-    for phase in ("ttft", "tpot", "end_to_end"):
+    for phase in ("ttft", "tpot", "itl", "end_to_end"):
         _add_calls(found, phase, "s", np.array(columns[phase]))
     for phase in ("prefill", "decode"):
         found.figures[f"{phase}.throughput"] = figures.of_rates(np.array(columns[phase]), "tokens/s", "calls")

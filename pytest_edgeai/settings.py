@@ -35,7 +35,8 @@ class Settings:
     )
     dataset: str | None = _option(
         None,
-        "Items to calibrate with and to score: an .npz file, one array per model input, and 'labels'; for a language model texts (.txt, .md, .jsonl).",
+        "Items to calibrate with and to score: an .npz file, one array per model input, and 'labels'; for a language model texts (.txt, .md, .jsonl), or "
+        "tasks of lm-evaluation-harness: lm_eval:arc_easy/acc_norm[:500], lm_eval:own_task.yaml.",
         "FILE",
     )
     shape: str | None = _option(

@@ -61,6 +61,7 @@ class Generator:
         self.vocabulary, self.context = sizes.vocabulary, sizes.context
         self._before = 0
         if method == "other":
+            self.begin = ()
             self.encode = lambda text: np.frombuffer(text.encode(), np.uint8)[::2].astype(np.int32) % self.vocabulary
 
     def generate(self, prompt, count):

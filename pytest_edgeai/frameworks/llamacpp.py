@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +16,7 @@ from pytest_edgeai.errors import BuildError, EdgeError
 from pytest_edgeai.hookspecs import hookimpl
 from pytest_edgeai.language import agreement, gguf_file
 from pytest_edgeai.language.checkpoint import Checkpoint
-from pytest_edgeai.language.tokens import Tokenizer, demand_fitting
+from pytest_edgeai.language.tokens import Tokenizer, demand_fitting, put_before
 from pytest_edgeai.protocols import Arrays, Framework, Generator
 from pytest_edgeai.records import Assessment, Device, EngineDevice, ModelKind, Recipe, Target
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 FILE: Final = "model.gguf"
 """The artifact."""
+_MAKERS: Final = {"CUDA": "NVIDIA (CUDA)", "Metal": "Apple (Metal)"}
+"""How llama.cpp calls what it was compiled for -> whose it is."""
 TYPES: Final = {"q8_0": "Q8_0", "q6_k": "Q6_K", "q5_k_m": "Q5_K_M", "q4_k_m": "Q4_K_M"}
 """Precision -> the end of its name among llama.cpp's file types."""
 SPLITTINGS: Final = (
@@ -65,7 +68,7 @@ _K_QUANTS: Final = ("q6_k", "q5_k_m", "q4_k_m")
 class LlamaCpp:
     """A checkpoint of the Llama family is converted here, and checked; a GGUF file is taken as it is.
 
-    It runs on the CPU, or wholly on the GPU where it was compiled for one (Metal, CUDA), which was not tried yet.
+    It runs on the CPU, or wholly on the GPU where it was compiled for one that is there (Metal, CUDA), which was not tried yet.
     """
 
     name = "llamacpp"
@@ -96,11 +99,20 @@ class LlamaCpp:
         import llama_cpp
 
         told = bytes(llama_cpp.llama_print_system_info()).decode(errors="replace")
-        features = tuple(
-            part.partition("=")[0].strip().lower() for part in told.split("|") if part.strip().endswith("= 1")
+        others, _, of_cpu = told.partition("CPU :")  # "CUDA : ARCHS = 900 | CPU : AVX2 = 1 | ..."
+        flags = [part.partition("=") for part in of_cpu.split("|")]
+        cpu = EngineDevice(
+            name="CPU", capabilities=tuple(name.strip().lower() for name, _, value in flags if value.strip() == "1")
         )
-        cpu = EngineDevice(name="CPU", capabilities=features)
-        return (cpu, EngineDevice(name="GPU")) if llama_cpp.llama_supports_gpu_offload() else (cpu,)
+        if not llama_cpp.llama_supports_gpu_offload():
+            return (cpu,)
+        backends = [_MAKERS.get(name, name) for name in re.findall(r"(?:^|\|)\s*(\w+) :", others)]
+        return cpu, EngineDevice(name="GPU", title=", ".join(backends))
+
+    def place(self, recipe: Recipe, device: Device) -> str:  # noqa: ARG002 - all of them
+        """The GPU where it was compiled for one; Apple's has the host's memory, and its own cores are the device."""
+        gpus = [one for one in device.engines.get(self.name, ()) if one.name == "GPU"]
+        return "GPU" if any(one.title != _MAKERS["Metal"] for one in gpus) else "CPU"
 
     def build(self, recipe: Recipe, model: Path, folder: Path, calibration: Sequence[Arrays]) -> None:  # noqa: ARG002 - nothing is calibrated
         """Write ``model.gguf``. Raises BuildError, or UnsupportedError for a model that isn't converted here."""
@@ -126,10 +138,24 @@ class LlamaCpp:
         """Mapped, with memory for all tokens that may be attended to."""
         return _Model(folder / FILE, threads)
 
-    def tokenizer(self, model: Path) -> tuple[Callable[[str], NDArray[np.int32]], int]:
+    def tokenizer(self, model: Path) -> "_Vocabulary":
         """Of a GGUF file, without its weights. Raises BuildError."""
-        opened = _opened(model, vocab_only=True)
-        return lambda text: _encoded(opened, text), int(opened.n_vocab())
+        return _Vocabulary(_opened(model, vocab_only=True))
+
+
+class _Vocabulary:
+    """Satisfies :class:`pytest_edgeai.protocols.Tokenizer`; what looks like a special token is text."""
+
+    def __init__(self, opened: "Llama") -> None:
+        self._opened = opened
+        self.size = int(opened.n_vocab())
+        self.begin = put_before(self.encode("a").tolist(), opened.tokenize(b"a", add_bos=True, special=False))
+        marks = (int(number) for number in (opened.token_bos(), opened.token_eos()))
+        self.mark = next((number for number in marks if number >= 0), None)
+
+    def encode(self, text: str) -> NDArray[np.int32]:
+        """As llama.cpp does, without any that mark the text's begin or end."""
+        return np.array(self._opened.tokenize(text.encode(), add_bos=False, special=False), np.int32)
 
 
 class _Model:
@@ -199,9 +225,14 @@ class _Model:
             "context": f"{self.context} of {self._trained} tokens",
         }
 
+    @property
+    def begin(self) -> Sequence[int]:
+        """As :class:`pytest_edgeai.protocols.Encoding` has it."""
+        return _Vocabulary(self._llama).begin
+
     def encode(self, text: str) -> NDArray[np.int32]:
-        """The tokens of a text as llama.cpp finds them, without any that mark its begin or end; what looks like a special token is text."""
-        return _encoded(self._llama, text)
+        """The tokens of a text as llama.cpp finds them."""
+        return _Vocabulary(self._llama).encode(text)
 
     def _fresh(self) -> Any:
         """The context, with nothing in it."""
@@ -212,10 +243,6 @@ class _Model:
     def _decode(self, batch: Any) -> None:
         if code := self._api.llama_decode(self._llama.ctx, batch):
             raise BuildError(f"llama.cpp can't decode (llama_decode: {code}).")
-
-
-def _encoded(opened: "Llama", text: str) -> NDArray[np.int32]:
-    return np.array(opened.tokenize(text.encode(), add_bos=False, special=False), np.int32)
 
 
 def _opened(file: Path, **options: Any) -> "Llama":

@@ -1,5 +1,6 @@
 """Olive: language models as ONNX, in float32 and with weights of 4 bits, run by ONNX Runtime GenAI."""
 
+import contextlib
 import gc
 import json
 import shutil
@@ -175,7 +176,8 @@ def _convert(model: Path, folder: Path) -> None:
 
     # hf_remote: code that lies beside the weights would be run otherwise.
     wanted = {"precision": "fp32", "extra_options": {"hf_remote": False}}
-    create_pass_from_dict(ModelBuilder, wanted, disable_search=True).run(HfModelHandler(str(model)), str(folder))
+    with _forgetting():
+        create_pass_from_dict(ModelBuilder, wanted, disable_search=True).run(HfModelHandler(str(model)), str(folder))
     gc.collect()  # weights lie in cycles, and the next step needs the memory
     # It writes null where the model names no end of a text, which GenAI can't read.
     config = json.loads((folder / CONFIG).read_bytes())
@@ -183,13 +185,45 @@ def _convert(model: Path, folder: Path) -> None:
     (folder / CONFIG).write_text(json.dumps(config, indent=4))
 
 
+@contextlib.contextmanager
+def _forgetting() -> Iterator[None]:
+    """GenAI's builder keeps every weight that it widened until the last one is written: twice a model's size in float16. Here it widens each one anew."""
+    import onnxruntime_genai.models.builder  # noqa: F401 - which makes a package of what lies beside it
+    from builders.base import Model
+    from onnx_ir import LazyTensor, Shape
+    from onnx_ir.tensor_adapters import TorchTensor, to_torch_dtype
+
+    keeping = Model.make_initializer
+
+    def make_initializer(builder: Any, tensor: Any, /, name: str, to: Any = None) -> None:
+        if to is None:
+            keeping(builder, tensor, name)
+            return
+
+        def widened() -> Any:
+            return TorchTensor(tensor.to(to_torch_dtype(to)), name=name)
+
+        value = builder.make_value(name, to, shape := Shape(tensor.shape))
+        value.const_value = LazyTensor(widened, dtype=to, shape=shape, name=name)
+        builder.model.graph.register_initializer(value)
+
+    Model.make_initializer = make_initializer
+    try:
+        yield
+    finally:
+        Model.make_initializer = keeping
+
+
 def _quantize(plain: Path, recipe: Recipe, folder: Path) -> None:
     """By ONNX Runtime's quantizer."""
     import onnx
     from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 
-    quantizer = MatMulNBitsQuantizer(onnx.load(plain / FILE), **recipe.options)
-    quantizer.process()
+    # Weights stay in their file, which is looked for where the process is, until their turn comes.
+    quantizer = MatMulNBitsQuantizer(onnx.load(plain / FILE, load_external_data=False), **recipe.options)
+    with contextlib.chdir(plain):
+        quantizer.process()
+    onnx.load_external_data_for_model(quantizer.model.model, str(plain))
     quantizer.model.save_model_to_file(str(folder / FILE), use_external_data_format=True)
     for file in plain.iterdir():
         if not file.name.startswith(FILE):

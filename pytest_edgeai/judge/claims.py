@@ -110,7 +110,7 @@ def _wanted(quantity: str) -> str | None:
     name = quantity.partition("@")[0]
     if name.endswith(("speedup", "throughput")):
         return ">="
-    return "<=" if name.partition(".")[0] in ("latency", "ttft", "tpot", "end_to_end") else None
+    return "<=" if name.partition(".")[0] in ("latency", "ttft", "tpot", "itl", "end_to_end") else None
 
 
 def as_claimed(verdict: Verdict, claim: Claim, turned: bool) -> Verdict:

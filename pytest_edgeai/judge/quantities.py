@@ -19,6 +19,7 @@ PHASES = {
     "ttft": ("p50", "speedup"),
     "prefill": ("throughput", "speedup"),
     "tpot": ("p50",),
+    "itl": ("p50",),
     "decode": ("throughput", "speedup"),
     "end_to_end": ("p50", "speedup"),
 }
@@ -34,7 +35,7 @@ LANGUAGE = {
 """As :data:`OWN`, of a language model."""
 INSTEAD = {
     "speedup": "decode.speedup, ttft.speedup, prefill.speedup or end_to_end.speedup",
-    "latency": "ttft, tpot or end_to_end",
+    "latency": "ttft, tpot, itl or end_to_end",
     "throughput": "decode.throughput or prefill.throughput",
 }
 """What a language model's call has none of, for it has phases; and what to ask for."""
@@ -334,6 +335,11 @@ class Subject:
     def tpot(self) -> Any:
         """Of a language model, time per output token (the mean of a call's tokens after the first one): as ``latency``."""
         return self._own("tpot")
+
+    @property
+    def itl(self) -> Any:
+        """Of a language model, inter-token latency (each token's own time after the one before): as ``latency``."""
+        return self._own("itl")
 
     @property
     def end_to_end(self) -> Any:

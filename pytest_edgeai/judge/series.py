@@ -50,7 +50,9 @@ class _Statistic:
     """Whether it tells of the series' shape, not of its place: a trend makes it larger, whatever its direction."""
 
 
-def percentile(sampler: SeriesSampler, p: float, operator: str, limit: float, rules: Rules, unit: str = "s") -> Finding:
+def percentile(
+    sampler: SeriesSampler, p: float, operator: str, limit: float, rules: Rules, unit: str = "s", samples: str = "calls"
+) -> Finding:
     """A percentile of solo calls, by order-statistic bounds that count calls which are alike as fewer."""
     tail = p if operator[0] == "<" else 1 - p
     first = max(MIN_SERIES, order.needed_n(p, 1 - _spent(rules.alpha_pass, 0), exceedances=2))
@@ -62,6 +64,7 @@ def percentile(sampler: SeriesSampler, p: float, operator: str, limit: float, ru
         f"order statistics of p{100 * p:g}",
         unit,
         p,
+        samples,
     )
     return _series(sampler, statistic, operator, limit, rules)
 
@@ -83,7 +86,7 @@ def throughput(
     return _series(sampler, statistic, operator, limit, rules)
 
 
-def jitter(sampler: SeriesSampler, operator: str, limit: float, rules: Rules) -> Finding:
+def jitter(sampler: SeriesSampler, operator: str, limit: float, rules: Rules, samples: str = "calls") -> Finding:
     """The relative median absolute deviation of solo calls, which a few slow ones don't change, by order-statistic bounds."""
 
     def bounds(values: NDArray[np.float64], low: float, high: float) -> _Bounds:
@@ -95,7 +98,9 @@ def jitter(sampler: SeriesSampler, operator: str, limit: float, rules: Rules) ->
         return spread.rmad(values)
 
     method = "rMAD, order statistics of deviations"
-    statistic = _Statistic(estimate, bounds, lambda _: MIN_SERIES, MIN_SERIES, method, "proportion", of_shape=True)
+    statistic = _Statistic(
+        estimate, bounds, lambda _: MIN_SERIES, MIN_SERIES, method, "proportion", samples=samples, of_shape=True
+    )
     return _series(sampler, statistic, operator, limit, rules)
 
 

@@ -2,9 +2,10 @@
 
 A call is one prompt and a fixed number of tokens after it. Time to first token, prefill and decode are parts of the same call, told apart by when each
 token was known to the host. The terms: Agrawal et al., "Etalon", arXiv 2407.07000; time per output token is the mean of a call's tokens after the first
-one, as MLPerf Inference has it.
+one, as MLPerf Inference has it, and inter-token latency is each token's own.
 """
 
+import itertools
 import time
 from dataclasses import dataclass
 from typing import Any, Final
@@ -50,16 +51,18 @@ class Stamps:
         begin, end = {"decode": (first, last), "end_to_end": (self.begin, last)}.get(phase, (self.begin, first))
         return (end - begin) * 1e-9
 
-    def columns(self) -> dict[str, float]:
-        """What a call shows: seconds until the first token, for each one after it and in all, and tokens a second of both phases.
+    def columns(self) -> dict[str, list[float]]:
+        """What a call shows: seconds until the first token, for each one after it (their mean; and ``itl``, one by one) and in all, and tokens a second of
+        both phases.
 
         Only what belongs to the first token where there are no others.
         """
-        found = {"ttft": self.seconds("ttft"), "prefill": self.prompt / self.seconds("ttft")}
+        found = {"ttft": [self.seconds("ttft")], "prefill": [self.prompt / self.seconds("ttft")]}
         after = len(self.tokens) - 1
         if after:
             decode = self.seconds("decode")
-            found |= {"tpot": decode / after, "decode": after / decode, "end_to_end": self.seconds("end_to_end")}
+            found |= {"tpot": [decode / after], "decode": [after / decode], "end_to_end": [self.seconds("end_to_end")]}
+            found["itl"] = [(later - token) * 1e-9 for token, later in itertools.pairwise(self.known)]
         return found
 
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pytest_edgeai.errors import ModelError, UnsupportedError
 from pytest_edgeai.language.checkpoint import TOKENIZER, Checkpoint
 from pytest_edgeai.language.decoder import Decoder, decoder_of
+from pytest_edgeai.language.tokens import Tokenizer
 from pytest_edgeai.records import LanguageFacts
 
 if TYPE_CHECKING:
@@ -257,10 +258,11 @@ def _add_tokens(writer: "GGUFWriter", checkpoint: Checkpoint, vocabulary: int, s
     writer.add_token_list(texts)
     writer.add_token_types(kinds)
     writer.add_token_merges(merges)
+    begin = Tokenizer(checkpoint.folder).begin
     for name, add in (("bos", writer.add_bos_token_id), ("eos", writer.add_eos_token_id)):
-        number: Any = checkpoint.config.get(f"{name}_token_id")
+        number: Any = begin[0] if name == "bos" and begin else checkpoint.config.get(f"{name}_token_id")
         if isinstance(number, list):  # several may end a text
             number = number[0] if number else None
         if isinstance(number, int):
             add(number)
-    writer.add_add_bos_token(False)  # texts are given as tokens
+    writer.add_add_bos_token(bool(begin))

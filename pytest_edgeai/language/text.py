@@ -35,12 +35,41 @@ class Gap(Record, frozen=True, kw_only=True):
     choices: tuple[str, ...]
     answer: int = 0
 
+    @property
+    def key(self) -> str | list[Any]:
+        """What tells it from others, for the split."""
+        return self.name or [self.prompt, self.choices]
+
+    @property
+    def pairs(self) -> tuple[tuple[str, str], ...]:
+        """What a model is asked about: a text, and what it may go on with."""
+        return tuple((self.prompt, choice) for choice in self.choices)
+
+    @property
+    def rewards(self) -> tuple[float, ...]:
+        """What is scored where the pair of this number is the likeliest."""
+        return tuple(float(place == self.answer) for place in range(len(self.choices)))
+
+
+class Query(Record, frozen=True, kw_only=True):
+    """What a task of lm-evaluation-harness asks about one of its documents; what the answers are worth, the task says."""
+
+    name: str = ""
+    """Every document stands alone."""
+    key: str
+    """Digest of the document, without what a prompt has of others."""
+    pairs: tuple[tuple[str, str], ...]
+    """The task's requests: a context and its continuation."""
+    rewards: tuple[float, ...]
+    """As a gap's."""
+
 
 class Texts(Record, frozen=True, kw_only=True):
-    """All of a file."""
+    """All of a file, or of tasks."""
 
     documents: tuple[Document, ...]
-    gaps: tuple[Gap, ...]
+    gaps: tuple[Gap | Query, ...]
+    """Of one kind."""
 
 
 def read(path: Path) -> Texts:

@@ -1,7 +1,9 @@
 """Tokens: turning texts into them as a checkpoint's own tokenizer does, by Hugging Face's ``tokenizers``."""
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +15,12 @@ if TYPE_CHECKING:
     from pytest_edgeai.protocols import Generator
 
 
+CONFIG: Final = "tokenizer_config.json"
+"""Of the tokenizer: which tokens mark what."""
+
+
 class Tokenizer:
-    """Of a folder. Raises ModelError where it has none, or one that can't be read."""
+    """Of a folder. Satisfies :class:`pytest_edgeai.protocols.Tokenizer`. Raises ModelError where it has none, or one that can't be read."""
 
     def __init__(self, folder: Path) -> None:
         try:
@@ -24,6 +30,7 @@ class Tokenizer:
                 "Texts are turned into tokens by Hugging Face's tokenizers, which is not installed: pip install tokenizers."
             ) from error
 
+        self._folder = folder
         file = folder / TOKENIZER
         if not file.is_file():
             raise ModelError(
@@ -48,9 +55,32 @@ class Tokenizer:
         """The tokens of a text, without any that mark its begin or end."""
         return np.array(self._tokenizer.encode(text, add_special_tokens=False).ids, np.int32)
 
+    @property
+    def begin(self) -> tuple[int, ...]:
+        """Tokens that it would put before a text by itself."""
+        return put_before(self.encode("a").tolist(), self._tokenizer.encode("a").ids)
+
+    @property
+    def mark(self) -> int | None:
+        """The token of a text's begin, else of its end; ``None`` where the folder names neither."""
+        try:
+            told = json.loads((self._folder / CONFIG).read_bytes())
+            named = [told.get("bos_token"), told.get("eos_token")]
+        except (OSError, ValueError, AttributeError):
+            return None
+        texts = [one.get("content") if isinstance(one, dict) else one for one in named]
+        found = (self._tokenizer.token_to_id(text) for text in texts if isinstance(text, str))
+        return next((number for number in found if number is not None), None)
+
     def vocabulary(self) -> dict[int, str]:
         """Number -> token, as the file writes it."""
         return {number: text for text, number in self._tokenizer.get_vocab().items()}
+
+
+def put_before(plain: Sequence[int], marked: Sequence[int]) -> tuple[int, ...]:
+    """What a tokenizer puts before a text: the tokens of ``marked`` before those of ``plain``, which are the text's own."""
+    places = (place for place in range(len(marked)) if list(marked[place : place + len(plain)]) == list(plain))
+    return tuple(marked[: next(places, 0)])
 
 
 def demand_fitting(generator: "Generator", tokens: NDArray[np.integer[Any]], more: int = 0) -> None:

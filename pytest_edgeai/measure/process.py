@@ -68,6 +68,27 @@ SET: Final = {
 }
 OWN: Final = ("TMPDIR", "TEMP", "TMP", "HF_HOME")
 """Environment variables that name a folder of the worker's own: Olive makes one in Hugging Face's cache even where nothing is downloaded."""
+HUB: Final = frozenset(
+    {
+        "HF_HOME",
+        "HF_HUB_CACHE",
+        "HF_DATASETS_CACHE",
+        "HF_TOKEN",
+        "HF_TOKEN_PATH",
+        "HF_ENDPOINT",
+        "HF_HUB_OFFLINE",
+        "HF_DATASETS_OFFLINE",
+        "XDG_CACHE_HOME",
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "ALL_PROXY",
+        "NO_PROXY",
+        "SSL_CERT_FILE",
+        "SSL_CERT_DIR",
+        "REQUESTS_CA_BUNDLE",
+    }
+)
+"""What a worker that loads data from Hugging Face's hub inherits beside these, in place of what is set: the user's cache, access and way to it."""
 MARK: Final = "PYTEST_EDGEAI_WORKER"
 """Environment variable by which a worker's descendants are known."""
 LOG_LIMIT: Final = 64 * 2**20
@@ -89,10 +110,11 @@ _NO_ENGINE: Final = re.compile(
 class Worker:
     """One worker process; a context manager that leaves nothing behind.
 
-    ``subject`` names in errors what the worker is for; ``offline``: take the network away from it, where the system allows that.
+    ``subject`` names in errors what the worker is for; ``offline``: take the network away from it, where the system allows that; ``hub``: it loads data
+    from Hugging Face's hub as the user does.
     """
 
-    def __init__(self, subject: str, *, offline: bool = False) -> None:
+    def __init__(self, subject: str, *, offline: bool = False, hub: bool = False) -> None:
         self.subject = subject
         # A folder of its own to stand in: engines drop files where they run.
         self._home = folders.temporary("worker")
@@ -104,12 +126,12 @@ class Worker:
         _OPEN.add(self)
         try:
             with interrupts.held(), theirs:
-                self._start(theirs, offline)
+                self._start(theirs, offline, hub)
         except BaseException:
             self.close()
             raise
 
-    def _start(self, theirs: Connection, offline: bool) -> None:
+    def _start(self, theirs: Connection, offline: bool, hub: bool) -> None:
         self._home.mkdir(mode=0o700)
         if sys.platform != "win32":
             with socket.socket(fileno=os.dup(self._connection.fileno())) as ours:
@@ -126,7 +148,7 @@ class Worker:
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=self._log,
-            env={**_environment(), **dict.fromkeys(OWN, str(self._home)), MARK: self._mark},
+            env={**_environment(self._home, hub=hub), MARK: self._mark},
             cwd=self._home,
             **inherit,
         )
@@ -245,9 +267,9 @@ def close_all() -> None:
         worker.close()
 
 
-def run_task(task: str, arguments: Mapping[str, Any], *, subject: str, timeout: float) -> Any:
-    """Run one task in a fresh worker. See :class:`pytest_edgeai.protocols.Task`."""
-    with Worker(subject) as worker:
+def run_task(task: str, arguments: Mapping[str, Any], *, subject: str, timeout: float, hub: bool = False) -> Any:
+    """Run one task in a fresh worker. See :class:`pytest_edgeai.protocols.Task` and, for ``hub``, :class:`Worker`."""
+    with Worker(subject, hub=hub) as worker:
         return worker.ask("task", phase=task, timeout=timeout, task=task, arguments=dict(arguments))
 
 
@@ -278,9 +300,11 @@ def _tidy(log: str) -> str:
     return "\n".join(line if len(line) <= _COLUMNS else f"{line[:_COLUMNS]}..." for line in printable)
 
 
-def _environment() -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if name.upper() in KEPT}
-    return {**kept, **SET, "PYTHONPATH": os.pathsep.join(_import_path(sys.path))}
+def _environment(home: Path, *, hub: bool) -> dict[str, str]:
+    inherited = KEPT | HUB if hub else KEPT
+    kept = {name: value for name, value in os.environ.items() if name.upper() in inherited}
+    made = {**SET, **dict.fromkeys(OWN, str(home)), "PYTHONPATH": os.pathsep.join(_import_path(sys.path))}
+    return kept | {name: value for name, value in made.items() if not (hub and name in HUB)}
 
 
 def _import_path(path: Sequence[str]) -> list[str]:

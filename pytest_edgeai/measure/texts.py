@@ -9,13 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_edgeai import arrays, registry
-from pytest_edgeai.errors import ModelError
+from pytest_edgeai.errors import DatasetError, ModelError
+from pytest_edgeai.language import tokens as checkpoint_tokens
 from pytest_edgeai.measure import likelihood
-from pytest_edgeai.protocols import Encoding, Generator, Tokenizing
+from pytest_edgeai.protocols import Encoding, Generator, Tokenizer, Tokenizing
 
 DOCUMENTS: Final = "documents"
 GAPS: Final = "gaps"
 """Kinds of sequences: texts to be predicted, whose distributions are compared; and prompts with a choice after them."""
+REQUESTS: Final = "requests"
+"""Gaps of lm-evaluation-harness: each pair for itself, with the tokens that the harness gives it."""
 KEPT_BYTES: Final = 2 * 2**30
 """That the reference's distributions may take on disk; the documents beyond are not compared with it."""
 
@@ -23,35 +26,77 @@ KEPT_BYTES: Final = 2 * 2**30
 def tokenize(modules: list[str], model: str, texts: str, tokens: str, window: int) -> dict[str, int]:
     """Turn the texts of the file ``texts`` into sequences of at most ``window`` tokens, in the file ``tokens``; says how many tokens there are.
 
-    A document that is longer is cut into as many windows as it takes.
+    A document that is longer is cut into as many windows as it takes. Each begins with what marks the begin of a text for this model, if anything does.
     """
     given = msgspec.json.decode(Path(texts).read_bytes())
-    encode, size = _encoder(modules, Path(model))
-    documents = [encode(text) for text in given[DOCUMENTS]]
-    gaps = []
-    for prompt, choice in given[GAPS]:
-        head, whole = encode(prompt), encode(prompt + choice)
-        # Where the border falls into a token, the choice's tokens begin with that one.
-        same = np.flatnonzero(head[: len(whole)] != whole[: len(head)])
-        gaps.append((whole, int(same[0]) if len(same) else min(len(head), len(whole) - 1)))
-    write(Path(tokens), documents, gaps, window)
-    return {"vocabulary": size}
+    tokenizer = _tokenizer(modules, Path(model))
+    documents = [tokenizer.encode(text) for text in given[DOCUMENTS]]
+    gaps = [found for prompt, choices in given[GAPS] for found in _gap(tokenizer, prompt, choices)]
+    requests = [_request(tokenizer, *pair) for pair in given[REQUESTS]]
+    write(Path(tokens), documents, gaps + requests, window, tokenizer.begin)
+    return {"vocabulary": tokenizer.size}
+
+
+def _gap(tokenizer: Tokenizer, prompt: str, choices: Sequence[str]) -> list[tuple[NDArray[np.int32], int]]:
+    """The tokens of the prompt with each choice, and where they begin to be compared, the same for all choices."""
+    head, *wholes = (
+        _marked(tokenizer.begin, tokenizer.encode(text)) for text in (prompt, *(prompt + choice for choice in choices))
+    )
+    begin = min(_border(head, whole) for whole in wholes)
+    return [(whole, begin) for whole in wholes]
+
+
+def _border(head: NDArray[np.int32], whole: NDArray[np.int32]) -> int:
+    """Where a choice's tokens begin: where the border falls into a token, with that one."""
+    same = np.flatnonzero(head[: len(whole)] != whole[: len(head)])
+    return int(same[0]) if len(same) else min(len(head), len(whole) - 1)
+
+
+def _request(tokenizer: Tokenizer, context: str, continuation: str) -> tuple[NDArray[np.int32], int]:
+    """As ``lm_eval.api.model.TemplateLM`` and ``lm_eval.models.huggingface.HFLM`` do it. Raises ModelError and DatasetError.
+
+    Blanks at the context's end belong to the continuation; what the tokenizer puts before texts is there; and where there is no context, the token that
+    marks a text's begin stands for it.
+    """
+    border = len(context.rstrip()) if context else 0
+    context, continuation = context[:border], context[border:] + continuation
+    begin = tokenizer.begin
+    if not context:
+        if tokenizer.mark is None:
+            raise ModelError(
+                "a task asks how likely a text is that has no context, and the model's tokenizer names no token that marks a text's begin or end, to stand for one."
+            )
+        begin = (tokenizer.mark,)
+    head, whole = (_marked(begin, tokenizer.encode(text)) for text in (context, context + continuation))
+    if len(whole) <= len(head):
+        raise DatasetError(
+            f"{continuation!r} becomes one token with the end of its context ({context[-20:]!r}), so nothing is left to be predicted (lm-evaluation-harness "
+            "fails there, too): let the task's target_delimiter be a blank."
+        )
+    # Not the whole's own: where a token spans the border, the harness asks about the context's tokens, and the whole's from that place on.
+    return np.concatenate([head, whole[len(head) :]]), len(head)
 
 
 def write(
-    path: Path, documents: Sequence[NDArray[np.int32]], gaps: Sequence[tuple[NDArray[np.int32], int]], window: int
+    path: Path,
+    documents: Sequence[NDArray[np.int32]],
+    gaps: Sequence[tuple[NDArray[np.int32], int]],
+    window: int,
+    begin: Sequence[int] = (),
 ) -> None:
-    """``documents``: the tokens of each; ``gaps``: those of each prompt with a choice, and where the choice begins.
+    """``documents``: the tokens of each, to be put after ``begin``; ``gaps``: those of each prompt with a choice, begin and all, and where the choice begins.
 
     Arrays: ``documents`` and ``gaps`` (all tokens, one sequence after the other), ``documents.lengths`` and ``gaps.lengths``, ``documents.of`` (the
-    document of each sequence), ``gaps.begins``. A gap that doesn't fit into the window loses the begin of its prompt.
+    document of each sequence), ``gaps.begins``. A gap that doesn't fit into the window loses what its prompt has after ``begin``.
     """
-    pieces = [
-        (number, ids[first : first + window])
-        for number, ids in enumerate(documents)
-        for first in range(0, len(ids), window)
+    pieces = [(number, piece) for number, ids in enumerate(documents) for piece in _windows(ids, window, begin)]
+    rest = window - len(begin)
+    cut = [
+        (np.concatenate([ids[: len(begin)], ids[-rest:]]), start - (len(ids) - window))
+        if len(ids) > window
+        else (ids, start)
+        for ids, start in gaps
     ]
-    cut = [(ids[-window:], begin - max(0, len(ids) - window)) for ids, begin in gaps]
     found: dict[str, NDArray[Any]] = {}
     for kind, sequences in ((DOCUMENTS, [ids for _, ids in pieces]), (GAPS, [ids for ids, _ in cut])):
         found[kind] = np.concatenate(sequences).astype(np.int32) if sequences else np.empty(0, np.int32)
@@ -59,6 +104,21 @@ def write(
     found[f"{DOCUMENTS}.of"] = np.array([number for number, _ in pieces], np.int64)
     found[f"{GAPS}.begins"] = np.array([begin for _, begin in cut], np.int64)
     arrays.write(path, found)
+
+
+def _marked(begin: Sequence[int], ids: NDArray[np.int32]) -> NDArray[np.int32]:
+    return np.concatenate([np.array(begin, np.int32), ids])
+
+
+def _windows(ids: NDArray[np.int32], window: int, begin: Sequence[int]) -> list[NDArray[np.int32]]:
+    """Pieces in which each token is predicted once, but for the first one of all where nothing is before it: then a piece begins with the last one of
+    the piece before.
+    """
+    if begin:
+        rest = max(1, window - len(begin))
+        return [_marked(begin, ids[first : first + rest]) for first in range(0, len(ids), rest)]
+    starts = range(0, max(min(1, len(ids)), len(ids) - 1), max(1, window - 1))
+    return [ids[first : first + window] for first in starts]
 
 
 def sequences_of(tokens: dict[str, NDArray[Any]], kind: str) -> list[NDArray[np.int32]]:
@@ -119,19 +179,17 @@ def _own_tokens(
         [generator.encode(text) for text in msgspec.json.decode(texts.read_bytes())[DOCUMENTS]],
         (),
         window,
+        generator.begin,
     )
     own = arrays.read(path)
     same = all(np.array_equal(own[name], given[name]) for name in (DOCUMENTS, f"{DOCUMENTS}.lengths"))
     return None if same else own
 
 
-def _encoder(modules: list[str], model: Path) -> tuple[Any, int]:
-    """A function from a text to its tokens, and how many tokens there are. Raises ModelError."""
+def _tokenizer(modules: list[str], model: Path) -> Tokenizer:
+    """Raises ModelError."""
     if model.is_dir():
-        from pytest_edgeai.language.tokens import Tokenizer
-
-        tokenizer = Tokenizer(model)
-        return tokenizer.encode, tokenizer.size
+        return checkpoint_tokens.Tokenizer(model)
     for framework in registry.load(modules).frameworks.values():
         if isinstance(framework, Tokenizing) and registry.versions(framework) is not None:
             return framework.tokenizer(model)

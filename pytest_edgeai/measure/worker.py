@@ -35,6 +35,8 @@ TASKS = {
     "assess": "pytest_edgeai.assess:read_model",
     "build": "pytest_edgeai.build:build_here",
     "tokenize": "pytest_edgeai.measure.texts:tokenize",
+    "load-tasks": "pytest_edgeai.measure.harness:load",
+    "judge-tasks": "pytest_edgeai.measure.harness:judge",
     "devices": "pytest_edgeai.measure.worker:list_devices",
     "probe-model": "pytest_edgeai.doctor.probe:write_model",
     "probe": "pytest_edgeai.doctor.probe:try_recipe",
@@ -157,8 +159,8 @@ class Bench:
         for call in range(first, first + calls):
             item = self._items[call % count]
             stamps = runner.timed(item, "ttft" if first_token else "end_to_end")
-            for name, value in stamps.columns().items():
-                columns.setdefault(name, []).append(value)
+            for name, values in stamps.columns().items():
+                columns.setdefault(name, []).extend(values)
         if calls:
             runner.demand_untimed(stamps, item)
         return {"columns": columns, "canary": self.canary(canaries)}

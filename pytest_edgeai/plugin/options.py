@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pytest_edgeai import settings
+from pytest_edgeai import settings, tasks
 from pytest_edgeai.settings import PATHS, Settings
 
 
@@ -59,4 +59,7 @@ def _value(config: pytest.Config, field: "dataclasses.Field[Any]") -> Any:
             return _seconds(given)
         except argparse.ArgumentTypeError as error:
             raise pytest.UsageError(f"{key} = {given} in the ini file: {error}.") from None
+    if field.name == "dataset":
+        found = tasks.dataset(given, base)
+        return str(found.absolute() if isinstance(found, Path) else found)
     return str((base / Path(given)).absolute()) if field.name in PATHS else given

@@ -78,6 +78,7 @@ class EdgeSession:
 
     def declaration(self, node: pytest.Item | pytest.Function | Any, name: str | None = None) -> "Declaration | None":
         """The model of a test: by option, else its marker, else the ini key, else the hook's model called ``name``."""
+        from pytest_edgeai import tasks
         from pytest_edgeai.pipeline import Declaration
 
         settings = self.settings
@@ -85,7 +86,7 @@ class EdgeSession:
         if marker is not None:
             return self._declared(f"The marker of {node.nodeid}", node.path.parent, *marker.args, **marker.kwargs)
         if settings.model:
-            dataset = Path(settings.dataset) if settings.dataset else None
+            dataset = tasks.dataset(settings.dataset, Path()) if settings.dataset else None
             return Declaration(Path(settings.model), dataset, settings.score, settings.population)
         if name is not None:
             return self.models[name]
@@ -144,6 +145,7 @@ class EdgeSession:
 
     def _declared(self, where: str, folder: Path, *given: Any, **named: Any) -> "Declaration":
         """``given`` and ``named``: the arguments of an ``edge_model`` marker. Raises UsageError."""
+        from pytest_edgeai import tasks
         from pytest_edgeai.errors import UsageError, unknown
         from pytest_edgeai.pipeline import Declaration
 
@@ -152,11 +154,11 @@ class EdgeSession:
         except TypeError as error:
             raise UsageError(f"{where}: {str(error).removeprefix('_')}.") from None
         settings, option = self.settings, self.config.getoption
-        model, items = folder / path, folder / dataset if dataset else None
+        model, items = folder / path, tasks.dataset(str(dataset), folder) if dataset else None
         if option("edge_model") and settings.model:
             model = Path(settings.model)
         if option("edge_dataset") and settings.dataset:
-            items = Path(settings.dataset)
+            items = tasks.dataset(settings.dataset, Path())
         population = option("edge_population") or population or settings.population
         if population not in ("unseen", "dataset"):
             raise UsageError(f"{where}: {unknown('population', population, ('unseen', 'dataset'))}")

@@ -111,7 +111,8 @@ LANGUAGE = Headings(
         Column("cold_start", "Cold start"),
     ),
     left_out=_LEFT_OUT
-    | {"prefill.throughput", "prefill.speedup", "ttft.speedup", "end_to_end.p50", "end_to_end.speedup", "memory.peak"},
+    | {"prefill.throughput", "prefill.speedup", "ttft.speedup", "end_to_end.p50", "end_to_end.speedup", "memory.peak"}
+    | {"itl.p50"},
     tiles=(
         Column("decode.speedup", "Decode speed-up"),
         Column("decode.throughput", "Decode (tokens/s)", "tokens/s"),

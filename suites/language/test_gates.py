@@ -42,7 +42,7 @@ def test_the_choice_answers_soon(edge_choice, edge_target):
 
 
 def test_the_choice_decodes_steadily(edge_choice):
-    assert edge_choice.tpot.jitter <= 0.20
+    assert edge_choice.itl.jitter <= 0.20
 
 
 def test_the_choice_fits_into_the_package(edge_choice, edge_target):

@@ -36,7 +36,7 @@ def shell(
     # What a page does not choose itself: one recipe that is built and measured within seconds.
     monkeypatch.setenv(
         "PYTEST_ADDOPTS",
-        f"-p no:cacheprovider --edge-cache={shared_cache} --edge-target=cross --edge-recipe=onnxruntime-* --edge-budget=20",
+        f"-p no:cacheprovider --edge-cache={shared_cache} --edge-target=cross --edge-recipe=onnxruntime-* --edge-budget=6",
     )
     return pages.Shell(pytester, detect())
 

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -18,6 +19,7 @@ from tests.language import checkpoints, generators
 
 pytest.importorskip("llama_cpp")
 tokenizers = pytest.importorskip("tokenizers")
+gguf = pytest.importorskip("gguf")
 
 ENGINE = LlamaCpp()
 F16, AS_IT_IS = ENGINE.baseline("huggingface"), ENGINE.baseline("gguf")
@@ -192,6 +194,25 @@ def test_a_tokenizer_that_llamacpp_does_not_have_is_noticed(tmp_path: Path) -> N
         ENGINE.build(F16, folder, tmp_path, [])
 
 
+@pytest.mark.parametrize("marks", [True, False])
+def test_what_marks_the_begin_of_a_text_is_the_sources_own(marks: bool, tmp_path: Path) -> None:
+    folder = generators.source(tmp_path / "marked", bos_token_id=5)
+    if marks:
+        tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+        tokenizer.add_special_tokens([token := tokenizer.id_to_token(7)])
+        tokenizer.post_processor = tokenizers.processors.TemplateProcessing(
+            single=f"{token} $A", special_tokens=[(token, 7)]
+        )
+        tokenizer.save(str(folder / "tokenizer.json"))
+    (tmp_path / "built").mkdir()
+
+    ENGINE.build(F16, folder, tmp_path / "built", [])
+
+    own = ENGINE.tokenizer(tmp_path / "built" / llamacpp.FILE)
+    begins = [list(one.begin) for one in (Tokenizer(folder), own, loaded(F16, tmp_path / "built"))]
+    assert begins == [[7] if marks else []] * 3
+
+
 def test_a_folder_without_a_tokenizer_is_told(tmp_path: Path) -> None:
     folder = checkpoints.make(tmp_path / "mute", "llama")
 
@@ -205,6 +226,25 @@ def test_another_family_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(UnsupportedError, match=r"^gemma is 'gemma2'; .* A GGUF file of it, .*, is taken as it is\.$"):
         ENGINE.build(F16, folder, tmp_path, [])
+
+
+def test_a_file_says_what_stands_before_texts(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    add = gguf.GGUFWriter.add_add_bos_token
+    for put in (False, True):
+        monkeypatch.setattr(gguf.GGUFWriter, "add_add_bos_token", lambda writer, _, put=put: add(writer, put))
+        gguf_file.write(Checkpoint(source), tmp_path / f"{put}.gguf", "gpt-2", vocabulary_only=True)
+
+    silent, speaking = (ENGINE.tokenizer(tmp_path / f"{put}.gguf") for put in (False, True))
+
+    bos = Checkpoint(source).config["bos_token_id"]
+    assert (silent.begin, speaking.begin) == ((), (bos,))
+    assert (silent.mark, speaking.mark) == (bos, bos)
+    assert silent.size == speaking.size
+    assert (
+        silent.encode("hello").tolist()
+        == speaking.encode("hello").tolist()
+        == Tokenizer(source).encode("hello").tolist()
+    )
 
 
 @pytest.mark.parametrize(
@@ -265,3 +305,30 @@ def test_it_lists_the_cpu_and_what_it_was_built_for() -> None:
 
     assert device.name == "CPU"
     assert all(feature == feature.strip().lower() for feature in device.capabilities)
+
+
+@pytest.mark.parametrize(
+    ("backends", "place", "title"),
+    [
+        (b"", "CPU", None),
+        (b"CUDA : ARCHS = 750,900 | USE_GRAPHS = 1 | ", "GPU", "NVIDIA (CUDA)"),
+        (b"Vulkan : X = 1 | ", "GPU", "Vulkan"),
+        (b"Metal : EMBED_LIBRARY = 1 | ", "CPU", "Apple (Metal)"),  # whose memory is the host's
+    ],
+)
+def test_it_runs_on_what_it_was_compiled_for(
+    backends: bytes, place: str, title: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import llama_cpp
+
+    monkeypatch.setattr(
+        llama_cpp, "llama_print_system_info", lambda: backends + b"CPU : AVX2 = 1 | BMI2 = 0 | FMA = 1 | "
+    )
+    monkeypatch.setattr(llama_cpp, "llama_supports_gpu_offload", lambda: title is not None)
+
+    cpu, *gpus = ENGINE.devices()
+
+    assert (cpu.name, cpu.capabilities) == ("CPU", ("avx2", "fma"))
+    assert [gpu.title for gpu in gpus] == [title] * (title is not None)
+    here = msgspec.structs.replace(generators.DEVICE, engines={"llamacpp": (cpu, *gpus)})
+    assert ENGINE.place(F16, here) == place

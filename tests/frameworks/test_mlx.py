@@ -67,10 +67,10 @@ def test_quantized_weights_say_a_little_else_than_their_source(source: Path, bui
 def test_it_tells_what_it_uses(built: dict[str, Path]) -> None:
     told = {name: loaded(recipe, built[name]).placement() for name, recipe in ALL.items()}
 
-    assert told["mlx-fp16"]["precision"] == "float16"
+    assert told["mlx-fp16"]["precision"] == "float16, computed in float32"
     assert (
         told["mlx-int4-g32"]["precision"]
-        == "4 bits, groups of 32, computed in float32; texts are read with the same weights in float16"
+        == "4 bits, groups of 32, dequantized where texts are read, computed in float32"
     )
     assert {one["device"] for one in told.values()} == {device.name for device in ENGINE.devices()}
 

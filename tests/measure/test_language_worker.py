@@ -36,9 +36,10 @@ def bench(tmp_path: Path):
 def test_a_call_shows_all_phases(bench) -> None:
     columns = bench().phases(0, 5, 2, first_token=False)
 
-    assert {name: len(values) for name, values in columns["columns"].items()} == dict.fromkeys(
-        ("ttft", "prefill", "tpot", "decode", "end_to_end"), 5
-    )
+    assert {name: len(values) for name, values in columns["columns"].items()} == {
+        **dict.fromkeys(("ttft", "prefill", "tpot", "decode", "end_to_end"), 5),
+        "itl": 5 * (OUTPUT - 1),
+    }
     assert len(columns["canary"]) == 2
 
 

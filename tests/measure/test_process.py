@@ -170,6 +170,17 @@ def test_a_worker_inherits_the_allowed_environment_alone(ask: Ask, monkeypatch: 
     assert "hunter2" not in json.dumps(found)
 
 
+def test_a_worker_that_loads_data_has_the_users_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HF_HOME", "/mine")
+    monkeypatch.setenv("https_proxy", "http://proxy")
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+
+    found, plain = (process._environment(tmp_path, hub=hub) for hub in (True, False))
+
+    assert (found["HF_HOME"], found["https_proxy"], found.get("HF_HUB_OFFLINE")) == ("/mine", "http://proxy", None)
+    assert (plain["HF_HOME"], plain.get("https_proxy"), plain["HF_HUB_OFFLINE"]) == (str(tmp_path), None, "1")
+
+
 def test_a_worker_finds_plugin_modules_where_the_parent_does(
     plugin: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pytest_edgeai import arrays
-from pytest_edgeai.errors import ModelError
+from pytest_edgeai.errors import DatasetError, ModelError
 from pytest_edgeai.measure import texts
 
 VOCABULARY = 16
@@ -35,6 +35,8 @@ class Certain:
 class Own(Certain):
     """Has a tokenizer that makes a token of every two letters."""
 
+    begin = ()
+
     def encode(self, text):
         return np.arange(len(text) // 2, dtype=np.int32) % VOCABULARY
 
@@ -56,9 +58,37 @@ def files(tmp_path: Path):
 def test_long_documents_are_cut_into_windows(files) -> None:
     _, tokens, outputs = files(Certain(3), [range(10), range(3)])
 
-    assert tokens["documents.lengths"].tolist() == [8, 2, 3]
+    assert tokens["documents"].tolist() == [*range(8), 7, 8, 9, *range(3)]
+    assert tokens["documents.lengths"].tolist() == [8, 3, 3]
     assert tokens["documents.of"].tolist() == [0, 0, 1]
-    assert len(outputs["documents:log_probability"]) == 7 + 1 + 2
+    assert len(outputs["documents:log_probability"]) == 7 + 2 + 2  # of every token but the first one of a document
+
+
+@pytest.mark.parametrize("length", [0, 1, 7, 8, 9, 15, 16, 22])
+def test_every_token_is_predicted_once(length: int, tmp_path: Path) -> None:
+    ids, mark = np.arange(length, dtype=np.int32), [90]
+    for name, begin in (("plain", []), ("marked", mark)):
+        texts.write(tmp_path / f"{name}.npz", [ids], [], 8, begin)
+
+    plain, marked = (
+        texts.sequences_of(arrays.read(tmp_path / f"{name}.npz"), "documents") for name in ("plain", "marked")
+    )
+
+    assert [token for piece in plain for token in piece[1:]] == list(range(1, length))
+    assert [token for piece in marked for token in piece[1:]] == list(range(length))
+    assert {piece[0] for piece in marked} <= set(mark)
+    assert all(len(piece) <= 8 for piece in (*plain, *marked))
+
+
+def test_a_gap_has_what_marks_its_begin_however_long_it_is(tmp_path: Path) -> None:
+    gaps = [(np.array([90, *range(count)], np.int32), count - 1) for count in (4, 12)]
+
+    texts.write(tmp_path / "tokens.npz", [], gaps, 8, [90])
+
+    tokens = arrays.read(tmp_path / "tokens.npz")
+    short, long = texts.sequences_of(tokens, "gaps")
+    assert (short.tolist(), long.tolist()) == ([90, 0, 1, 2, 3], [90, *range(5, 12)])
+    assert [piece[start] for piece, start in zip((short, long), tokens["gaps.begins"], strict=True)] == [2, 10]
 
 
 def test_a_gap_keeps_its_end_when_it_is_too_long(files) -> None:
@@ -119,9 +149,9 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "model"
 
 
-def tokenized(folder: Path, documents: list[str], gaps: list[tuple[str, str]]):
+def tokenized(folder: Path, documents: list[str], gaps: list[tuple[str, list[str]]], requests=()):
     told, tokens = folder.parent / "texts.json", folder.parent / "tokens.npz"
-    told.write_text(json.dumps({"documents": documents, "gaps": gaps}))
+    told.write_text(json.dumps({"documents": documents, "gaps": gaps, "requests": requests}))
     found = texts.tokenize([], str(folder), str(told), str(tokens), 64)
     return found, arrays.read(tokens)
 
@@ -133,11 +163,68 @@ def test_texts_become_tokens_by_the_models_own_tokenizer(folder: Path) -> None:
     assert tokens["documents"].tolist() == [2, 3, 3, 1]
 
 
+def test_each_text_begins_with_what_the_tokenizer_marks_it_with(folder: Path) -> None:
+    file = folder / "tokenizer.json"
+    template = {
+        "type": "TemplateProcessing",
+        "single": [{"SpecialToken": {"id": "c", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+        "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
+        "special_tokens": {"c": {"id": "c", "ids": [3], "tokens": ["c"]}},
+    }
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"post_processor": template}))
+
+    _, tokens = tokenized(folder, ["aba"], [("a", ["ab"])])
+
+    assert (tokens["documents"].tolist(), tokens["gaps"].tolist()) == ([3, 2, 0], [3, 0, 2])
+    assert tokens["gaps.begins"].tolist() == [2]
+
+
 def test_a_choice_begins_where_its_tokens_differ_from_the_prompts_own(folder: Path) -> None:
-    _, tokens = tokenized(folder, [], [("ca", "b"), ("c", "ab")])
+    _, tokens = tokenized(folder, [], [("ca", ["b"]), ("c", ["ab"])])
 
     assert tokens["gaps"].tolist() == [3, 2, 3, 2]  # "ca" + "b" is "c" + "ab"
     assert tokens["gaps.begins"].tolist() == [1, 1]
+
+
+def test_choices_begin_at_one_token_also_where_their_prompt_is_cut(folder: Path) -> None:
+    _, tokens = tokenized(folder, [], [("c" * 70, ["a", "ac"])])
+
+    assert tokens["gaps.lengths"].tolist() == [64, 64]
+    assert tokens["gaps.begins"].tolist() == [63, 62]
+
+
+def test_a_request_has_the_tokens_that_the_harness_gives_it(folder: Path) -> None:
+    _, tokens = tokenized(folder, [], [], [("ca", "bc"), ("c", "ab")])
+
+    # "ca" + "bc" is "c", "ab", "c", of which the harness takes what comes after two tokens.
+    assert tokens["gaps"].tolist() == [3, 0, 3, 3, 2]
+    assert tokens["gaps.begins"].tolist() == [2, 1]
+
+
+def test_what_stands_before_a_request_is_what_the_tokenizer_puts_there_or_a_mark(folder: Path) -> None:
+    with pytest.raises(ModelError, match="names no token that marks a text's begin or end"):
+        tokenized(folder, [], [], [("", "b")])
+    told = json.loads((folder / "tokenizer.json").read_text())
+    mark = {"id": "c", "ids": [3], "tokens": ["c"]}
+    told["post_processor"] = {
+        "type": "TemplateProcessing",
+        "single": [{"SpecialToken": {"id": "c", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+        "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 0}}],
+        "special_tokens": {"c": mark},
+    }
+    (folder / "tokenizer.json").write_text(json.dumps(told))
+    (folder / "tokenizer_config.json").write_text(json.dumps({"bos_token": {"content": "b"}}))
+
+    _, tokens = tokenized(folder, ["a"], [], [("a", "c"), ("", "c")])
+
+    assert tokens["documents"].tolist() == [3, 0]
+    assert tokens["gaps"].tolist() == [3, 0, 3, 1, 3]
+    assert tokens["gaps.begins"].tolist() == [2, 1]
+
+
+def test_a_request_of_which_nothing_is_left_to_be_predicted_is_told(folder: Path) -> None:
+    with pytest.raises(DatasetError, match="'b' becomes one token with the end of its context"):
+        tokenized(folder, [], [], [("ca", "b")])
 
 
 def test_a_folder_without_a_tokenizer_is_told(folder: Path) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from language import checkpoints
 
+from pytest_edgeai import device as devices
 from pytest_edgeai.language import gguf_file
 from pytest_edgeai.language.checkpoint import Checkpoint
 from pytest_edgeai.records import Outcome, Results
@@ -121,6 +122,12 @@ def test_same_claim_in_other_words(edge_variant):
 def test_rate(edge_variant):
     assert edge_variant.decode.throughput >= 0.1
 @pytest.mark.edge_recipe("lm-int8-slow")
+def test_each_token(edge_variant):
+    assert edge_variant.itl.p95 <= 5
+@pytest.mark.edge_recipe("lm-int8-slow")
+def test_each_token_beside_another(edge_variant):
+    assert edge_variant.itl.p50 <= 9 * edge_variant.baseline.itl.p50
+@pytest.mark.edge_recipe("lm-int8-slow")
 @pytest.mark.parametrize("quantity", ["speedup", "latency", "throughput"])
 def test_plain(edge_variant, quantity):
     getattr(edge_variant, quantity)
@@ -133,14 +140,15 @@ def test_first_token(edge_variant):
 def test_phases_are_timed_and_what_fails_is_told_while_the_others_go_on(run, outcomes) -> None:
     found = run(UNTOLD, "--edge-recipe=lm-int8-s*", "-rs")
 
-    found.assert_outcomes(passed=3, failed=4, errors=1, skipped=1)
+    found.assert_outcomes(passed=4, failed=4, errors=1, skipped=2)
+    found.stdout.fnmatch_lines(["*shows the ratio of their medians: compare tpot.p50, or a speed-up*"])
     assert outcomes()["lm-int8-slow", "decode.speedup"] is outcomes()["lm-int8-slow", "tpot.p50"] is Outcome.FAIL
     found.stdout.fnmatch_lines(["*lm-int8-segv: the worker failed in phase 'build': killed by SIGSEGV*"])
     found.stdout.fnmatch_lines(["*what is timed is not what is*"])
     found.stdout.fnmatch_lines(["*needs texts: give a dataset with --edge-dataset*"])
     for name, told in (
         ("speedup", "decode.speedup, ttft.speedup, prefill.speedup or end_to_end.speedup"),
-        ("latency", "ttft, tpot or end_to_end"),
+        ("latency", "ttft, tpot, itl or end_to_end"),
         ("throughput", "decode.throughput or prefill.throughput"),
     ):
         found.stdout.fnmatch_lines([f"*a language model has no {name} as such*write {told}*"])
@@ -223,6 +231,65 @@ def test_each_suite_takes_the_model_that_it_is_for(edge, folder: Path) -> None:
 
     found.assert_outcomes(passed=2)
     found.stdout.fnmatch_lines_random(["*test_tensors?small-fake-fp32-plain?*", "*test_language?tiny-lm-int8-coarse?*"])
+
+
+CARD = """
+import fake_language
+from pytest_edgeai import hookimpl
+from pytest_edgeai.records import EngineDevice, Hardware, Recipe, Target
+
+class OnCard(fake_language.FakeLanguage):
+    name = "card"
+    def catalogue(self, target, kind):
+        return [Recipe(framework="card", precision="int8")] * (kind == "huggingface")
+    def baseline(self, kind):
+        return Recipe(framework="card", precision="fp32") if kind == "huggingface" else None
+    def devices(self):
+        return (EngineDevice(name="CPU"), EngineDevice(name="GPU", title="NVIDIA (CUDA)"))
+    def place(self, recipe, device):
+        return "GPU"
+
+@hookimpl
+def edge_frameworks():
+    return (fake_language.FakeLanguage(), OnCard())
+
+@hookimpl
+def edge_targets():
+    return (Target(name="cards", title="Cards", frameworks=("card",), hardware=Hardware(accelerators=("gpu:nvidia",))),)
+"""
+
+
+def test_an_engine_that_runs_on_an_accelerator_itself_is_timed_there_and_not_weighed(
+    edge, folder: Path, outcomes, monkeypatch
+) -> None:
+    here = devices.detect()
+    monkeypatch.setattr(devices, "detect", lambda: msgspec.structs.replace(here, accelerators=("gpu:NVIDIA T4",)))
+    edge.pytester.makepyfile(
+        on_card=CARD,
+        test_edge="""
+def test_speed(edge_variant):
+    assert edge_variant.decode.throughput >= 1e-6
+def test_memory(edge_variant):
+    assert edge_variant.memory.footprint <= 1e12
+""",
+    )
+    edge.pytester.makeconftest("def pytest_edge_plugins(config):\n    return ['on_card']\n")
+    edge.pytester.syspathinsert()
+
+    found = edge.run(
+        f"--edge-model={folder}",
+        "--edge-shape=prompt=6,output=3",
+        "--edge-target=cards",
+        "--edge-recipe=card-int8 lm-int8-coarse",
+        "-rs",
+    )
+
+    found.assert_outcomes(passed=1, skipped=3)
+    assert outcomes()["card-int8", "decode.throughput"] is Outcome.PASS
+    assert outcomes()["lm-int8-coarse", "decode.throughput"] is Outcome.UNSUPPORTED
+    found.stdout.fnmatch_lines_random(
+        ["*shown only on gpu:nvidia; lm-int8-coarse runs on the CPU*", "*takes of another device's memory is not read*"]
+    )
 
 
 # Not imported here: pytester forgets what was, and what llama_cpp leaves open is told as a warning of whatever runs then.

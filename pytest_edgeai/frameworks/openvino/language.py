@@ -139,8 +139,7 @@ class _Model:
         whose = Path(recipe.name)
         self.vocabulary, self.context = size(config, whose, *VOCABULARY), size(config, whose, *CONTEXT)
         self._recipe = recipe
-        _keep_halves(network)
-        _count_logits(network)
+        prepare(network)
         options = _options(recipe, threads)
         self._compiled = runtime.imported().Core().compile_model(network, "CPU", options)
         for key in options.keys() - {"INFERENCE_NUM_THREADS"} | ({"INFERENCE_NUM_THREADS"} & recipe.tuning.keys()):
@@ -150,7 +149,9 @@ class _Model:
                 )
         self._request = self._compiled.create_infer_request()
         self._ones, self._places = np.ones((1, self.context), np.int64), np.arange(self.context)[None]
-        self._beam = np.zeros(1, np.int32)
+        # What doesn't change from token to token is handed over once.
+        self._request.set_tensor("beam_idx", runtime.imported().Tensor(np.zeros(1, np.int32)))
+        self._kept = 0
 
     def generate(self, prompt: NDArray[np.integer[Any]], count: int) -> Iterator[int]:
         """The prompt at once, then token after token; logits are computed for the last one alone."""
@@ -197,9 +198,10 @@ class _Model:
             "input_ids": part[None],
             "attention_mask": self._ones[:, :end],
             "position_ids": self._places[:, begin:end],
-            "beam_idx": self._beam,
-            "logits_to_keep": np.array([count]),
         }
+        if count != self._kept:
+            self._request.set_tensor("logits_to_keep", runtime.imported().Tensor(np.array([count])))
+            self._kept = count
         try:
             found: NDArray[np.float32] = self._request.infer(inputs, share_inputs=True, share_outputs=True)[0][0]
         except Exception as error:
@@ -223,6 +225,12 @@ def _options(recipe: Recipe, threads: int) -> dict[str, Any]:
 
 def _plain(value: Any) -> str:
     return str(value.get_type_name() if hasattr(value, "get_type_name") else value)
+
+
+def prepare(network: Any) -> None:
+    """Change a network that was read from a file into the one that is run, in place."""
+    _keep_halves(network)
+    _count_logits(network)
 
 
 def _keep_halves(network: Any) -> None:
