@@ -32,7 +32,9 @@ def checked(checkpoint: Checkpoint, check: Callable[[agreement.Answers, Any], No
     """
     check(agreement.answers(checkpoint), network(checkpoint))
     checkpoint.release()
-    return network(checkpoint)
+    made = network(checkpoint)
+    checkpoint.release()  # what was looked at meanwhile
+    return made
 
 
 def held(place: str, heads: int, size: int, batch: Any, beams: Any) -> tuple[Any, Any]:

@@ -86,7 +86,9 @@ def build(recipe: Recipe, model: Path, folder: Path) -> None:
     checkpoint = Checkpoint(model)
 
     def check(expected: agreement.Answers, network: Any) -> None:
-        agreement.demand(expected, _Model(network, BASELINE, checkpoint.config, threads=0), recipe.name)
+        checked = _Model(network, BASELINE, checkpoint.config, threads=0)
+        checkpoint.release()  # the plugin has packed copies
+        agreement.demand(expected, checked, recipe.name)
 
     try:
         with runtime.quiet():
