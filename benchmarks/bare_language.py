@@ -1,7 +1,7 @@
 """The bare loop of a language model: the leanest that times an engine's own Python interface, in a process of its own.
 
 ``python benchmarks/bare_language.py ENGINE FOLDER PROMPTS THREADS OPTIONS``, where FOLDER has what the engine loads and OPTIONS are properties of OpenVINO as JSON. It
-knows nothing of the package but the constant work that is done between the goes, and what it changes in a network of OpenVINO before that is compiled: both run the same network. It answers each line ``FIRST CALLS CANARIES`` on its standard input with one
+knows nothing of the package but the constant work that is done between the goes, and what it changes in networks of OpenVINO and MLX that were read from files: both run the same network. It answers each line ``FIRST CALLS CANARIES`` on its standard input with one
 line of JSON: the tokens a second of each call's prompt, and of its tokens after the first one.
 """
 
@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from pytest_edgeai.frameworks.openvino.language import prepare
 from pytest_edgeai.measure.canary import Canary
 
 Generate = Callable[[Any, int], Iterator[int]]
@@ -55,7 +54,10 @@ def mlx(folder: Path, *_: Any) -> Generate:
     from mlx_lm.generate import generate_step
     from mlx_lm.utils import load_model
 
-    network, _config = load_model(folder)
+    from pytest_edgeai.frameworks.mlx import prepare
+
+    network, config = load_model(folder, lazy=True)
+    network = prepare(network, quantized="quantization" in config)
 
     def generate(prompt: Any, count: int) -> Iterator[int]:
         for token, _logs in generate_step(mx.array(prompt), network, max_tokens=count):
@@ -66,6 +68,8 @@ def mlx(folder: Path, *_: Any) -> Generate:
 
 def openvino(folder: Path, threads: int, room: int, options: dict[str, Any]) -> Generate:
     import openvino as ov
+
+    from pytest_edgeai.frameworks.openvino.language import prepare
 
     file = next(folder.glob("*.xml"))
     core = ov.Core()

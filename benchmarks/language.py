@@ -124,7 +124,7 @@ def pair(variant: Variant, setup: Setup, coin: random.Random) -> tuple[Rates, Ra
 def by_mlx_lm(variant: Variant) -> Rates:
     """What mlx_lm's benchmark tells of a folder; it counts one token more than it times."""
     sizes = ["-p", str(PROMPT), "-g", str(OUTPUT), "-n", str(TRIALS)]
-    command = [sys.executable, "-m", "mlx_lm", "benchmark", "--model", variant.folder, *sizes]
+    command = [sys.executable, str(Path(__file__).with_name("mlx_benchmark.py")), "--model", variant.folder, *sizes]
     told = subprocess.run(command, capture_output=True, text=True, env=environment(), check=True).stdout
     trials = [line for line in told.splitlines() if line.startswith("Trial ")]
     prompt, generation = (

@@ -97,14 +97,11 @@ class Mlx:
         from mlx_lm.utils import dequantize_model, load_model
 
         network, config = load_model(folder, lazy=True)
-        if _device(mx) != "CPU":
-            mx.eval(network.parameters())
-            return _Model(network, config)
-        if "bits" not in recipe.options:
-            return _Model(_for_cpu(network), config)
-        _cast(network, mx.float32)
-        mx.eval(network.parameters())
-        return _Model(network, config, lambda: _for_cpu(dequantize_model(load_model(folder, lazy=True)[0])))
+        quantized = "bits" in recipe.options
+        reader = None
+        if quantized and _device(mx) == "CPU":
+            reader = lambda: _by_columns(dequantize_model(load_model(folder, lazy=True)[0]))  # noqa: E731
+        return _Model(prepare(network, quantized=quantized), config, reader)
 
 
 class _Model:
@@ -179,7 +176,19 @@ def _cast(network: Any, dtype: Any) -> None:
     network.update(tree_map(cast, network.parameters()))
 
 
-def _for_cpu(network: Any) -> Any:
+def prepare(network: Any, *, quantized: bool) -> Any:
+    """The network that is run on this device, made of one that was read from a folder."""
+    import mlx.core as mx
+
+    if _device(mx) == "CPU":
+        if not quantized:
+            return _by_columns(network)
+        _cast(network, mx.float32)
+    mx.eval(network.parameters())
+    return network
+
+
+def _by_columns(network: Any) -> Any:
     """In float32, weights in memory by columns: the matrix product of MLX' package for Linux takes half the time with those."""
     import mlx.core as mx
     import mlx.nn as nn
