@@ -318,7 +318,7 @@ def test_a_gguf_file_with_a_broken_header_is_told(run, tmp_path: Path) -> None:
 
 
 def test_an_architecture_that_is_not_converted_is_refused_with_what_to_use(run, folder: Path, tmp_path: Path) -> None:
-    config = {**CONFIG, "model_type": "mamba"}
+    config = {**CONFIG, "model_type": "lfm2", "layer_types": ["conv", "full_attention"]}
     other = checkpoints.save(tmp_path / "other", config, checkpoints.weights_of(CONFIG))
     (other / "tokenizer.json").write_text((folder / "tokenizer.json").read_text())
 
@@ -330,4 +330,4 @@ def test_an_architecture_that_is_not_converted_is_refused_with_what_to_use(run, 
     )
 
     found.assert_outcomes(skipped=1)
-    found.stdout.fnmatch_lines(["*'mamba'*A GGUF file of it*"])
+    found.stdout.fnmatch_lines(["*'lfm2'*A GGUF file of it*its layers of the kind conv keep something else*"])
