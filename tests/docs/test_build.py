@@ -10,9 +10,12 @@ import pytest
 
 from pytest_edgeai import plugin, registry
 from pytest_edgeai.judge.quantities import units
+from pytest_edgeai.protocols import Framework
+from pytest_edgeai.records import Recipe, Target
 from pytest_edgeai.settings import Settings, flag
 
 ROOT = Path(__file__).parents[2]
+CROSS = Target(name="cross", title="Any", frameworks=())
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +30,12 @@ def manual(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "html"
 
 
+def _of_language(engine: Framework) -> list[Recipe]:
+    kinds = ("huggingface", "gguf")
+    baselines = [recipe for kind in kinds if (recipe := engine.baseline(kind))]
+    return [*baselines, *(recipe for kind in kinds for recipe in engine.catalogue(CROSS, kind))]
+
+
 def test_the_reference_lists_every_option_fixture_marker_quantity_and_target(manual):
     found = registry.find()
     wanted = {
@@ -34,6 +43,7 @@ def test_the_reference_lists_every_option_fixture_marker_quantity_and_target(man
         "test-api": [name for name in plugin.__all__ if name[0] != "_"] + [m.partition("(")[0] for m in plugin.MARKERS],
         "quantities": list(units(found.metrics.values())),
         "targets": list(found.targets),
+        "language-recipes": [recipe.name for engine in found.frameworks.values() for recipe in _of_language(engine)],
     }
 
     told = {page: re.sub(r"<[^>]+>", "", _page(manual, page)) for page in wanted}
