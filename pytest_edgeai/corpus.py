@@ -64,7 +64,9 @@ class Corpus:
         documents, gaps = len(self.texts.documents), len(self.texts.gaps)
         told = [f"{documents} documents predicted"] * bool(documents)
         if gaps:
-            told.append(f"{self.metric} of {gaps} documents of {self.path}" if self.harness else f"{gaps} gaps filled")
+            told.append(
+                f"{self.metric} of {gaps} documents of {self.path}" if self.harness else f"{gaps} prompts completed"
+            )
         return " and ".join(told)
 
     def judge(self, answers: Answers) -> NDArray[np.float64]:

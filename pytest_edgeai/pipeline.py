@@ -108,6 +108,8 @@ class Declaration:
     def kind(self) -> ModelKind:
         """By the file's name, or because it is a folder. Raises UsageError."""
         kind = model_files.kind_of(self.path)
+        if kind is None and not self.path.exists():
+            raise UsageError(f"There is no model at {self.path}. Is the path right, seen from {Path.cwd()}?")
         if kind is None:
             raise UsageError(f"The model {self.path} is of no kind that is known: a model is {model_files.FORMS}.")
         return kind
@@ -373,6 +375,12 @@ class Study:
     def plan(self) -> Plan:
         """Recipes with their reasons and refusals with their sentences."""
         frameworks, kind = self.run.registry.frameworks, self.model.kind
+        if self._language:
+            _ = self._given_sizes  # what is wrong with them is told before anything is built
+            if self.declaration.score != Settings().score:
+                self.run.say(
+                    f"{self.model.name} is a language model, which no score is for: '{self.declaration.score}' is not used"
+                )
         recipes = strategy.catalogue(frameworks.values(), self.run.target, kind, self.run.settings.recipe)
         baseline = strategy.baseline_of(frameworks.values(), self.run.target, kind, self.run.answers)
         installed = {recipe.framework for recipe in recipes if self.run.answers(recipe.framework)}

@@ -232,8 +232,7 @@ class Assessment(Record, frozen=True, kw_only=True):
     @property
     def why_not_converted(self) -> str | None:
         """Why a language model isn't converted here without its own program, in sentences that say what to do instead; ``None`` where it is."""
-        why = self.language.unconverted if self.language is not None else ""
-        return f"{why[:1].upper()}{why[1:]}" or None
+        return (self.language.unconverted if self.language is not None else "") or None
 
     @property
     def why_no_batches(self) -> str | None:

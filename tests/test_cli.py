@@ -76,8 +76,8 @@ def test_help_and_version_end_well(capsys, words):
         (["assess"], "edgeai: The following arguments are required: MODEL. See `edgeai assess --help`.\n"),
         (["doctor", "--colour"], "edgeai: Unrecognized arguments: --colour. See `edgeai --help`.\n"),
         (["doctor", "openvin"], "edgeai: No framework named 'openvin'. Did you mean 'openvino'? Known: llamacpp, mlx, olive, onnxruntime, openvino.\n"),
-        (["doctor", "--timeout", "soon"], "edgeai: Argument --timeout: 'soon' is not a number of seconds. See `edgeai doctor --help`.\n"),
-        (["doctor", "--timeout", "nan"], "edgeai: Argument --timeout: 'nan' is not a number of seconds. See `edgeai doctor --help`.\n"),
+        (["doctor", "--timeout", "soon"], "edgeai: Argument --timeout: 'soon' is not a number of seconds above 0. See `edgeai doctor --help`.\n"),
+        (["doctor", "--timeout", "nan"], "edgeai: Argument --timeout: 'nan' is not a number of seconds above 0. See `edgeai doctor --help`.\n"),
         (["recommend", "m.onnx", "--prefer-route", "rapit"], "edgeai: No route named 'rapit'. Did you mean 'rapid'? Known: production, rapid, target.\n"),
     ],
 )  # fmt: skip
@@ -169,7 +169,10 @@ def test_assess_tells_that_a_family_is_not_converted_and_what_else_there_is(edge
 
     text = joined(out)
     assert (status, err) == (0, "")
-    assert "conversion foreign is 'gemma2'; what is converted here are dense models of llama, mistral" in text
+    assert (
+        "conversion foreign is of the family 'gemma2'; what is converted here are dense models of llama, mistral"
+        in text
+    )
     assert "is taken as it is. Engines that take it another way are in its plan." in text
     assert "int8 yes: its weights are float32" in text
 

@@ -44,7 +44,7 @@ def test_gaps_of_one_name_stay_together(tmp_path: Path) -> None:
         {found.texts.gaps[place].name for place in found.places("gaps", part)} for part in (SELECTION, CONFIRMATION)
     ]
     assert not names[0] & names[1]
-    assert found.title == "90 gaps filled"
+    assert found.title == "90 prompts completed"
 
 
 @pytest.mark.parametrize(

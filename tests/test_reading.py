@@ -101,7 +101,7 @@ def test_a_perplexity_is_of_all_predicted_tokens(reading) -> None:
 
     assert found.estimate == pytest.approx((math.e + VOCABULARY - 1) / math.e)
     assert found.outcome is Outcome.PASS
-    assert found.spent == "40 documents of 440 tokens"
+    assert found.spent == "40 documents, 440 tokens in all"
 
 
 def test_documents_of_one_name_are_one(reading) -> None:
@@ -110,7 +110,7 @@ def test_documents_of_one_name_are_one(reading) -> None:
     found = one.find(claim("perplexity", "<=", 50), RULES)
 
     assert found.outcome is Outcome.INCONCLUSIVE
-    assert found.notes == ["10 documents prove nothing; it needs at least 30, with --edge-dataset"]
+    assert found.notes == ["10 documents can't prove anything; it needs at least 30, with --edge-dataset"]
     assert one.figures("worse", "evaluation")["perplexity"].n == 10
 
 

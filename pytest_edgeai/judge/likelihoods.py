@@ -35,7 +35,7 @@ def bits_per_byte(
 ) -> Finding:
     """Negative log-likelihood in bits over the documents' ``sizes`` in bytes, or the ratio of two."""
     over = sizes * math.log(2) if reference is None else reference
-    return _against(variant, over, operator, limit, rules, f"{len(sizes)} documents of {sizes.sum():.0f} bytes")
+    return _against(variant, over, operator, limit, rules, f"{len(sizes)} documents, {sizes.sum():.0f} bytes in all")
 
 
 def divergence(variant: Sums, tokens: Sums, operator: str, limit: float, rules: Rules) -> Finding:
@@ -44,7 +44,7 @@ def divergence(variant: Sums, tokens: Sums, operator: str, limit: float, rules: 
 
 
 def _spent(tokens: Sums) -> str:
-    return f"{len(tokens)} documents of {tokens.sum():.0f} tokens"
+    return f"{len(tokens)} documents, {tokens.sum():.0f} tokens in all"
 
 
 def _same(value: float) -> float:
@@ -70,7 +70,9 @@ def _against(
     outcome = Outcome.INCONCLUSIVE if side is None else Outcome.PASS if side == operator else Outcome.FAIL
     notes = []
     if documents < LEAST_UNITS:
-        notes.append(f"{documents} documents prove nothing; it needs at least {LEAST_UNITS}, with --edge-dataset")
+        notes.append(
+            f"{documents} document{'s' * (documents != 1)} can't prove anything; it needs at least {LEAST_UNITS}, with --edge-dataset"
+        )
     elif side is None:
         notes.append(more_items(low, high, estimate, at, documents, "documents"))
     left, right = (shown(end) if math.isfinite(end) else end for end in (low, high))

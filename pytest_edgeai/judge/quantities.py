@@ -199,8 +199,9 @@ class Quantity:
         if isinstance(other, Quantity):
             return self._compare_with(operator, other)
         if other is None:
-            told = f"{self.subject.name} {self.name} {operator}"
-            raise UnsupportedError(f"{told} None: no limit is stated, so there is nothing to decide.")
+            raise UnsupportedError(
+                f"{self.subject.name} {self.name}: no limit is stated, so there is nothing to decide; --edge-limit states one."
+            )
         limit = _number(other)
         if limit is None:
             raise TypeError(

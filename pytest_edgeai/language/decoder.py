@@ -81,7 +81,7 @@ def decoder_of(checkpoint: Checkpoint) -> Decoder:
     """Raises UnsupportedError for a model of another family, with what to do, and ModelError for a configuration that can't be."""
     config, family, name = checkpoint.config, checkpoint.family, checkpoint.folder.name
     if family not in FAMILIES or is_mixture(checkpoint):
-        what = "a mixture of experts" if is_mixture(checkpoint) else f"'{family}'"
+        what = "a mixture of experts" if is_mixture(checkpoint) else f"of the family '{family}'"
         raise UnsupportedError(
             f"{name} is {what}; what is converted here are dense models of {', '.join(FAMILIES)}. {INSTEAD}"
         )

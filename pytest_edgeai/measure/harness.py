@@ -193,7 +193,7 @@ def _tasks(wanted: Wanted) -> list[Any]:
         from lm_eval.tasks import TaskManager
     except ImportError as error:
         raise DatasetError(
-            f"tasks are those of lm-evaluation-harness, which is not installed ({error}): pip install 'pytest-edgeai[lm_eval]'."
+            f"tasks are those of lm-evaluation-harness, which is not installed ({error}): pip install 'pytest-edgeai[lm-eval]'."
         ) from error
     if wanted.is_file:
         path = Path(wanted.name)

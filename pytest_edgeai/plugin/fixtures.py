@@ -70,10 +70,13 @@ def edge_variant(request: pytest.FixtureRequest, _edge_study: "Study") -> "Subje
         tuned = " ".join(glob for glob in globs if "@" in glob)
         how = f" A run has tuned recipes where the option asks for them: --edge-recipe '{tuned}'." if tuned else ""
         raise UnsupportedError(f"No variant of this run matches {' or '.join(globs)} (edge_recipe).{how}")
-    if name is None:
+    run = _edge_study.run
+    if name is None and run.settings.recipe:
         raise UnsupportedError(
-            f"No installed framework makes variants of this kind of model for {_edge_study.run.target.name}."
+            f"No variant of {_edge_study.model.name} for {run.target.name} is named {run.settings.recipe} (--edge-recipe); `--edge-plan` without that option names all."
         )
+    if name is None:
+        raise UnsupportedError(f"No installed framework makes variants of this kind of model for {run.target.name}.")
     refusal = _edge_study.refusal(name)
     if refusal is not None:
         raise UnsupportedError(f"{name}: {refusal}")

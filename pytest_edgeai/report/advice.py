@@ -87,4 +87,4 @@ def _why_none(model: ModelResult) -> str:
         return "No variant was built."
     if all(variant.state == "failed" for variant in variants):
         return "Every variant failed to build."
-    return "The variants were not screened in this run."
+    return "No variant was chosen in this run: a test that takes edge_choice has all of them screened."

@@ -1,6 +1,6 @@
 """The gates that a language model's variants must pass before one of them ships.
 
-They run on the sample model (``make suites``) and on yours: ``pytest suites/ --edge-model FOLDER_OR_GGUF --edge-dataset TEXTS.jsonl``. The limits are
+They run on the sample model (``make suites``) and on yours: ``pytest suites/ --edge-model=FOLDER_OR_GGUF --edge-dataset=TEXTS.jsonl``. The limits are
 the target's own, or yours: ``--edge-limit "accuracy=0.99 perplexity=1.02 ttft=500ms package=2GB"``.
 """
 

@@ -1,6 +1,6 @@
 """The gates that a model's variants must pass before one of them ships.
 
-They run on the sample model (``make suites``) and on yours: ``pytest suites/ --edge-model M.onnx --edge-dataset D.npz``. The limits are
+They run on the sample model (``make suites``) and on yours: ``pytest suites/ --edge-model=M.onnx --edge-dataset=D.npz``. The limits are
 the target's own, or yours: ``--edge-limit "accuracy=0.99 package=20MB"``.
 """
 

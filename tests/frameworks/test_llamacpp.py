@@ -224,7 +224,9 @@ def test_another_family_is_refused(tmp_path: Path) -> None:
     folder = checkpoints.make(tmp_path / "gemma", "llama", model_type="gemma2")
     checkpoints.add_tokenizer(folder)
 
-    with pytest.raises(UnsupportedError, match=r"^gemma is 'gemma2'; .* A GGUF file of it, .*, is taken as it is\.$"):
+    with pytest.raises(
+        UnsupportedError, match=r"^gemma is of the family 'gemma2'; .* A GGUF file of it, .*, is taken as it is\.$"
+    ):
         ENGINE.build(F16, folder, tmp_path, [])
 
 

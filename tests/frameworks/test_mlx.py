@@ -147,7 +147,9 @@ def test_a_reason_names_the_bits() -> None:
 def test_another_family_is_refused(tmp_path: Path) -> None:
     folder = checkpoints.make(tmp_path / "gemma", "llama", model_type="gemma2")
 
-    with pytest.raises(UnsupportedError, match=r"^gemma is 'gemma2'; what is converted here are dense models of llama"):
+    with pytest.raises(
+        UnsupportedError, match=r"^gemma is of the family 'gemma2'; what is converted here are dense models of llama"
+    ):
         ENGINE.build(INT8, folder, tmp_path, [])
 
 

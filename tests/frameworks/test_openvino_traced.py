@@ -280,14 +280,14 @@ def test_it_is_assessed_without_pytorch(made: Make) -> None:
     facts = read_folder(made("gpt2")).language
     assert facts is not None
 
-    assert ended.stdout.startswith("gpt2 is 'gpt2'; what is converted here are dense models of llama, ")
+    assert ended.stdout.startswith("gpt2 is of the family 'gpt2'; what is converted here are dense models of llama, ")
     assert (facts.layers, facts.hidden, facts.heads, facts.vocabulary, facts.context) == (2, 64, 4, 320, 128)
 
 
 @pytest.mark.parametrize(
     ("family", "told"),
     [
-        ("mixtral", "Mixtral is a mixture of experts; what is converted here are"),
+        ("mixtral", "mixtral is a mixture of experts; what is converted here are"),
         ("lfm2", "its layers of the kind conv keep something else than keys and values."),
     ],
 )
@@ -316,7 +316,7 @@ def test_a_plan_says_which_engine_takes_it(made: Make) -> None:
     assert [offer.recipe.name for offer in plan.offers] == ["openvino-int4", "openvino-int8"]
     assert all("'gemma2' is built by way of PyTorch and transformers." in offer.reason for offer in plan.offers)
     assert (plan.baseline, plan.baselines) == (FP32, {"openvino": FP32})
-    assert {reason.partition(";")[0] for reason, _ in strategy.refusals(plan)} == {"Gemma2 is 'gemma2'"}
+    assert {reason.partition(";")[0] for reason, _ in strategy.refusals(plan)} == {"gemma2 is of the family 'gemma2'"}
 
 
 def test_its_variants_are_told_apart_by_the_versions_of_what_recorded_them(made: Make) -> None:

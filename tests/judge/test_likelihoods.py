@@ -33,7 +33,7 @@ def test_a_perplexity_that_is_clearly_kept_is_a_pass_with_bounds() -> None:
 
     assert found.outcome is Outcome.PASS
     assert 1 < found.low < found.estimate < found.high < 1.05
-    assert found.spent == f"60 documents of {tokens.sum():.0f} tokens"
+    assert found.spent == f"60 documents, {tokens.sum():.0f} tokens in all"
 
 
 def test_a_perplexity_that_is_clearly_lost_is_a_fail() -> None:
@@ -58,7 +58,7 @@ def test_few_documents_prove_nothing_and_say_how_many_would() -> None:
     found = likelihoods.perplexity(variant, reference, tokens, "<=", 1.05, RULES)
 
     assert found.outcome is Outcome.INCONCLUSIVE
-    assert found.notes == ["20 documents prove nothing; it needs at least 30, with --edge-dataset"]
+    assert found.notes == ["20 documents can't prove anything; it needs at least 30, with --edge-dataset"]
 
 
 def test_near_the_limit_it_says_how_many_documents_would_decide() -> None:

@@ -154,9 +154,10 @@ WRONG = {
     "budget": (VARIANT, ["--edge-budget=-1"], "argument --edge-budget: '-1' is not a number of seconds"),
     "kind of model": (
         VARIANT,
-        ["--edge-model=model.txt"],
-        "model.txt is of no kind that is known: a model is an .onnx ",
+        ["--edge-model=test_edge.py"],
+        "test_edge.py is of no kind that is known: a model is an .onnx ",
     ),
+    "model": (VARIANT, ["--edge-model=modle"], "There is no model at *modle. Is the path right"),
     "marker model": (
         f"@pytest.mark.edge_model(dataset='items.npz'){VARIANT}",
         [],
@@ -187,7 +188,11 @@ def test_a_wrong_name_is_a_usage_error_of_one_sentence(edge, what, processes):
 INI = {
     "target": ("edge_target = intell", "", "No target named 'intell'. Did you mean 'intel'? *"),
     "rigor": ("edge_rigor = strickt", "", "edge_rigor = strickt in the ini file: it must be one of quick, strict."),
-    "budget": ("edge_budget = long", "", "edge_budget = long in the ini file: 'long' is not a number of seconds."),
+    "budget": (
+        "edge_budget = long",
+        "",
+        "edge_budget = long in the ini file: 'long' is not a number of seconds, from 0 on.",
+    ),
     "plugin": (
         "",
         "def pytest_edge_plugins(config): return ['nowhere']",

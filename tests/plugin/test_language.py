@@ -331,3 +331,39 @@ def test_an_architecture_that_is_not_converted_is_refused_with_what_to_use(run, 
 
     found.assert_outcomes(skipped=1)
     found.stdout.fnmatch_lines(["*'lfm2'*A GGUF file of it*its layers of the kind conv keep something else*"])
+
+
+def test_too_long_a_call_is_told_before_anything_is_built(run) -> None:
+    for arguments, told in (
+        (["--edge-shape=prompt=5000"], "*prompt=5000 and output=* tokens, and the model attends to*"),
+        (["--edge-shape=prmpt=5"], "*No size named 'prmpt'*Did you mean 'prompt'*"),
+    ):
+        planned = run(QUALITY, "--edge-recipe=lm-int8-coarse", *arguments, "--edge-plan", texts=documents())
+        found = run(QUALITY, "--edge-recipe=lm-int8-coarse", *arguments, texts=documents())
+
+        assert planned.ret == pytest.ExitCode.USAGE_ERROR
+        planned.stderr.fnmatch_lines([told])
+        found.stdout.fnmatch_lines([told])
+        assert "failed to build" not in found.stdout.str()
+
+
+def test_a_recipe_that_is_for_no_model_of_this_kind_is_told_as_that(run) -> None:
+    found = run(QUALITY, "--edge-recipe=onnxruntime-int8-static", "-rs", texts=documents())
+
+    found.stdout.fnmatch_lines(
+        ["*No variant of tiny *onnxruntime-int8-static (--edge-recipe); `--edge-plan` without that option names all*"]
+    )
+
+
+def test_a_model_that_is_not_there_is_told(run, tmp_path: Path) -> None:
+    found = run(QUALITY, model=tmp_path / "chatt")
+
+    assert found.ret == pytest.ExitCode.USAGE_ERROR
+    found.stderr.fnmatch_lines(["*There is no model at *chatt. Is the path right*"])
+
+
+def test_a_score_for_a_language_model_is_told_to_be_for_nothing(run) -> None:
+    found = run(QUALITY, "--edge-recipe=lm-int8-coarse", "--edge-score=top5", "-k", "perplexity", texts=documents())
+
+    found.assert_outcomes(passed=1)
+    found.stdout.fnmatch_lines(["*which no score is for: 'top5' is not used*"])
