@@ -157,7 +157,7 @@ WRONG = {
         ["--edge-model=test_edge.py"],
         "test_edge.py is of no kind that is known: a model is an .onnx ",
     ),
-    "model": (VARIANT, ["--edge-model=modle"], "There is no model at *modle. Is the path right"),
+    "model": (VARIANT, ["--edge-model=modle"], "modle. Is the path right, seen from "),
     "marker model": (
         f"@pytest.mark.edge_model(dataset='items.npz'){VARIANT}",
         [],
