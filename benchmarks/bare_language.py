@@ -97,8 +97,8 @@ def olive(folder: Path, threads: int, *_: Any) -> Generate:
     import onnxruntime_genai as og
 
     config = og.Config(str(folder))
-    session = {"intra_op_num_threads": threads, "session.force_spinning_stop": "1"}
-    config.overlay(json.dumps({"model": {"eos_token_id": [], "decoder": {"session_options": session}}}))
+    session = {"intra_op_num_threads": threads, "inter_op_num_threads": 1, "session.force_spinning_stop": "1"}
+    config.overlay(json.dumps({"model": {"eos_token_id": -1, "decoder": {"session_options": session}}}))
     model = og.Model(config)
 
     def generate(prompt: Any, count: int) -> Iterator[int]:
