@@ -10,6 +10,8 @@ LLAMACPP := $(VENV)/.llamacpp
 TARGET ?= intel
 ARGS ?=
 
+# Two pips in one environment would be in each other's way.
+.NOTPARALLEL:
 .PHONY: help setup suites test check format sample schema docs bench rigor recipes clean
 
 help:

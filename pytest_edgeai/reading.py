@@ -201,13 +201,16 @@ class Reading:
         return units if len(np.unique(units)) < len(units) else None
 
     def _chance(self, places: NDArray[np.int64]) -> float:
-        """The share of gaps that one and the same completion, and one and the same number of a choice, get right."""
+        """The share of gaps that one and the same completion, and one and the same number of a choice, get right.
+
+        Of tasks, whose right choice may have the same number by design, what any choice gets right.
+        """
         gaps = [self._corpus.texts.gaps[place] for place in places]
         completions = Counter(gap.pairs[0][1] for gap in gaps if len(gap.pairs) == 1)
-        numbers = Counter[int]()
-        for gap in gaps:
-            numbers.update(dict(enumerate(gap.rewards)) if len(gap.pairs) > 1 else {})
-        return sum(max(counted.values(), default=0) for counted in (completions, numbers)) / len(gaps)
+        choices = [gap for gap in gaps if len(gap.pairs) > 1]
+        numbers = Counter(gap.answer for gap in choices if isinstance(gap, Gap))
+        best = sum(max(counted.values(), default=0) for counted in (completions, numbers))
+        return float(best + sum(np.mean(gap.rewards) for gap in choices if isinstance(gap, Query))) / len(gaps)
 
     def _demand_same_tokens(self, claim: Claim) -> None:
         """Raises ModelError where likelihoods of other tokens would be compared."""

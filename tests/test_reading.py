@@ -151,7 +151,7 @@ def test_a_gap_in_which_nothing_is_predicted_is_told(reading, monkeypatch) -> No
     one = reading({"prompt": "0", "completion": "1"})
     monkeypatch.setattr(Files, "window", 1)
 
-    with pytest.raises(DatasetError, match="nothing is predicted"):
+    with pytest.raises(DatasetError, match="goes on with 1 tokens, and the model attends to 1"):
         one.figures("source", "evaluation")
 
 

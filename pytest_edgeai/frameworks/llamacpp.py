@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 FILE: Final = "model.gguf"
 """The artifact."""
-_MAKERS: Final = {"CUDA": "NVIDIA (CUDA)", "Metal": "Apple (Metal)"}
+APPLE: Final = "Apple (Metal)"
+_MAKERS: Final = {"CUDA": "NVIDIA (CUDA)", "Metal": APPLE, "MTL": APPLE}
 """How llama.cpp calls what it was compiled for -> whose it is."""
 TYPES: Final = {"q8_0": "Q8_0", "q6_k": "Q6_K", "q5_k_m": "Q5_K_M", "q4_k_m": "Q4_K_M"}
 """Precision -> the end of its name among llama.cpp's file types."""
@@ -112,7 +113,7 @@ class LlamaCpp:
     def place(self, recipe: Recipe, device: Device) -> str:  # noqa: ARG002 - all of them
         """The GPU where it was compiled for one; Apple's has the host's memory, and its own cores are the device."""
         gpus = [one for one in device.engines.get(self.name, ()) if one.name == "GPU"]
-        return "GPU" if any(one.title != _MAKERS["Metal"] for one in gpus) else "CPU"
+        return "GPU" if any(set(one.title.split(", ")) - {APPLE, "BLAS"} for one in gpus) else "CPU"
 
     def build(self, recipe: Recipe, model: Path, folder: Path, calibration: Sequence[Arrays]) -> None:  # noqa: ARG002 - nothing is calibrated
         """Write ``model.gguf``. Raises BuildError, or UnsupportedError for a model that isn't converted here."""

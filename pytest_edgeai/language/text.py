@@ -54,14 +54,17 @@ class Gap(Record, frozen=True, kw_only=True):
 class Query(Record, frozen=True, kw_only=True):
     """What a task of lm-evaluation-harness asks about one of its documents; what the answers are worth, the task says."""
 
-    name: str = ""
-    """Every document stands alone."""
-    key: str
-    """Digest of the document, without what a prompt has of others."""
+    name: str
+    """Digest of the document, without what a prompt has of others: what several tasks ask about one belongs together."""
     pairs: tuple[tuple[str, str], ...]
     """The task's requests: a context and its continuation."""
     rewards: tuple[float, ...]
     """As a gap's."""
+
+    @property
+    def key(self) -> str:
+        """As a gap's."""
+        return self.name
 
 
 class Texts(Record, frozen=True, kw_only=True):

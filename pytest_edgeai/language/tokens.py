@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_edgeai.errors import ModelError
+from pytest_edgeai.language.checkpoint import CONFIG as MODEL_CONFIG
 from pytest_edgeai.language.checkpoint import TOKENIZER
 
 if TYPE_CHECKING:
@@ -62,15 +63,20 @@ class Tokenizer:
 
     @property
     def mark(self) -> int | None:
-        """The token of a text's begin, else of its end; ``None`` where the folder names neither."""
-        try:
-            told = json.loads((self._folder / CONFIG).read_bytes())
-            named = [told.get("bos_token"), told.get("eos_token")]
-        except (OSError, ValueError, AttributeError):
-            return None
+        """The token of a text's begin, else of its end, by the tokenizer's own file or the model's; ``None`` where neither names one."""
+        named, numbered = (self._told(file, what) for file, what in ((CONFIG, "token"), (MODEL_CONFIG, "token_id")))
         texts = [one.get("content") if isinstance(one, dict) else one for one in named]
-        found = (self._tokenizer.token_to_id(text) for text in texts if isinstance(text, str))
-        return next((number for number in found if number is not None), None)
+        found = [self._tokenizer.token_to_id(text) for text in texts if isinstance(text, str)]
+        found += [one[0] if isinstance(one, list) and one else one for one in numbered]
+        return next((number for number in found if isinstance(number, int)), None)
+
+    def _told(self, file: str, what: str) -> list[Any]:
+        """Of the begin and of the end."""
+        try:
+            told = json.loads((self._folder / file).read_bytes())
+            return [told.get(f"{which}_{what}") for which in ("bos", "eos")]
+        except (OSError, ValueError, AttributeError):
+            return []
 
     def vocabulary(self) -> dict[int, str]:
         """Number -> token, as the file writes it."""

@@ -44,7 +44,7 @@ def load(tasks: list[dict[str, Any]], loaded: str) -> None:
     metrics: dict[str, None] = {}
     for opened in _opened(tasks):
         if opened.is_rolling:
-            documents += [{"text": text} for text in opened.texts()]
+            documents += [{"name": _digest(text), "text": text} for text in opened.texts()]
         else:
             metrics[opened.metric] = None
             queries += opened.queries()
@@ -75,6 +75,10 @@ def judge(tasks: list[dict[str, Any]], loaded: str, said: str) -> list[float]:
                 f"the task {opened.name} asks something else when it is loaded again: it must give the same prompts each time, so draw examples with a seed."
             )
         found += _told(opened.wanted, opened.scores, answers[here])
+    if len(found) != len(before):
+        raise DatasetError(
+            f"the tasks have {len(found)} documents when they are loaded again, and had {len(before)}: their data has changed."
+        )
     return found
 
 
@@ -126,7 +130,7 @@ class _Opened:
         """As :class:`pytest_edgeai.language.text.Query` has them."""
         return [
             {
-                "key": _digest(group[0].doc),
+                "name": _digest(group[0].doc),
                 "pairs": pairs,
                 "rewards": [float(self._trials[at][number][self.metric]) for at in range(len(group))],
             }
@@ -161,7 +165,7 @@ class _Opened:
             name
             for name in self._trials[0][0]
             if better.get(name, True)
-            and getattr(together.get(name), "__name__", "mean") == "mean"
+            and (name not in together or getattr(together[name], "__name__", "") == "mean")
             and all(_is_share(one.get(name)) for trial in self._trials for one in trial)
         ]
         if not fit:

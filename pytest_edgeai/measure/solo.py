@@ -49,7 +49,7 @@ class Source(Protocol):
         ...
 
     def take(self, bench: Bench, item: int, most: int, canaries: int) -> tuple[list[float], list[float], int]:
-        """Up to ``most`` samples from item ``item`` on, seconds of so many runs of the canary, and how many calls were made."""
+        """About ``most`` samples, as whole calls give them, from item ``item`` on, seconds of so many runs of the canary, and how many calls were made."""
         ...
 
 

@@ -60,7 +60,7 @@ def _request(tokenizer: Tokenizer, context: str, continuation: str) -> tuple[NDA
     """
     border = len(context.rstrip()) if context else 0
     context, continuation = context[:border], context[border:] + continuation
-    begin = tokenizer.begin
+    begin = tuple(tokenizer.begin)
     if not context:
         if tokenizer.mark is None:
             raise ModelError(
@@ -90,13 +90,7 @@ def write(
     document of each sequence), ``gaps.begins``. A gap that doesn't fit into the window loses what its prompt has after ``begin``.
     """
     pieces = [(number, piece) for number, ids in enumerate(documents) for piece in _windows(ids, window, begin)]
-    rest = window - len(begin)
-    cut = [
-        (np.concatenate([ids[: len(begin)], ids[-rest:]]), start - (len(ids) - window))
-        if len(ids) > window
-        else (ids, start)
-        for ids, start in gaps
-    ]
+    cut = [_cut(ids, start, window, begin) for ids, start in gaps]
     found: dict[str, NDArray[Any]] = {}
     for kind, sequences in ((DOCUMENTS, [ids for _, ids in pieces]), (GAPS, [ids for ids, _ in cut])):
         found[kind] = np.concatenate(sequences).astype(np.int32) if sequences else np.empty(0, np.int32)
@@ -104,6 +98,18 @@ def write(
     found[f"{DOCUMENTS}.of"] = np.array([number for number, _ in pieces], np.int64)
     found[f"{GAPS}.begins"] = np.array([begin for _, begin in cut], np.int64)
     arrays.write(path, found)
+
+
+def _cut(ids: NDArray[np.int32], start: int, window: int, begin: Sequence[int]) -> tuple[NDArray[np.int32], int]:
+    """A gap without the tokens after ``begin`` that don't fit. Raises DatasetError where its choice doesn't."""
+    over = len(ids) - window
+    if over <= 0:
+        return ids, start
+    if start - over < max(1, len(begin)):
+        raise DatasetError(
+            f"a prompt goes on with {len(ids) - start} tokens, and the model attends to {window}: give shorter completions or choices."
+        )
+    return np.concatenate([ids[: len(begin)], ids[len(begin) + over :]]), start - over
 
 
 def _marked(begin: Sequence[int], ids: NDArray[np.int32]) -> NDArray[np.int32]:

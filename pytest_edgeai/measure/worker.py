@@ -153,7 +153,7 @@ class Bench:
         return {"seconds": seconds}
 
     def phases(self, first: int, calls: int, canaries: int, *, first_token: bool) -> dict[str, Any]:
-        """What each call shows, see :meth:`pytest_edgeai.measure.generation.Stamps.columns`; perhaps of its first token alone."""
+        """What each call shows, see :meth:`pytest_edgeai.language.generation.Stamps.columns`; perhaps of its first token alone."""
         runner, count = self._prompted(), len(self._items)
         columns: dict[str, list[float]] = {}
         for call in range(first, first + calls):

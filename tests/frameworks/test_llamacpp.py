@@ -316,6 +316,7 @@ def test_it_lists_the_cpu_and_what_it_was_built_for() -> None:
         (b"CUDA : ARCHS = 750,900 | USE_GRAPHS = 1 | ", "GPU", "NVIDIA (CUDA)"),
         (b"Vulkan : X = 1 | ", "GPU", "Vulkan"),
         (b"Metal : EMBED_LIBRARY = 1 | ", "CPU", "Apple (Metal)"),  # whose memory is the host's
+        (b"MTL : EMBED_LIBRARY = 1 | BLAS : X = 1 | ", "CPU", "Apple (Metal), BLAS"),
     ],
 )
 def test_it_runs_on_what_it_was_compiled_for(

@@ -190,7 +190,9 @@ def test_a_model_of_a_known_family_is_offered_and_another_one_refused(tmp_path: 
     )
 
     assert [ENGINE.refusal(recipe, known, DEVICE) for recipe in (FP32, INT4)] == [None, None]
-    assert all("Foreign is 'gemma3'" in str(ENGINE.refusal(recipe, foreign, DEVICE)) for recipe in (FP32, INT4))
+    assert all(
+        "foreign is of the family 'gemma3'" in str(ENGINE.refusal(recipe, foreign, DEVICE)) for recipe in (FP32, INT4)
+    )
 
 
 def test_the_reason_says_what_is_saved(tmp_path: Path) -> None:
@@ -280,7 +282,7 @@ def test_what_can_not_be_built_is_told_before_anything_is_imported(tmp_path: Pat
     foreign = checkpoints.save(tmp_path / "foreign", {**checkpoints.LLAMA, "model_type": "gemma3"}, weights)
     bare = checkpoints.make(tmp_path / "bare", "llama")
 
-    with pytest.raises(UnsupportedError, match="foreign is 'gemma3'; what is converted here are"):
+    with pytest.raises(UnsupportedError, match="foreign is of the family 'gemma3'; what is converted here are"):
         ENGINE.build(INT4, foreign, tmp_path, [])
     with pytest.raises(ModelError, match=r"bare has no tokenizer\.json"):
         ENGINE.build(INT4, bare, tmp_path, [])

@@ -53,7 +53,7 @@ def of(config: dict[str, Any], folder: Path) -> Checkpoint:
 @pytest.mark.parametrize(
     ("changed", "told"),
     [
-        ({"model_type": "gemma3"}, "is 'gemma3'"),
+        ({"model_type": "gemma3"}, "is of the family 'gemma3'"),
         ({"num_local_experts": 8}, "is a mixture of experts"),
         ({"model_type": "gemma4", "text_config": {"num_experts": 8}}, "is a mixture of experts"),
         ({"hidden_act": "gelu"}, "the activation gelu"),

@@ -111,5 +111,5 @@ def test_a_harness_that_is_not_installed_is_told(tmp_path: Path, monkeypatch: py
     (tmp_path / "lm_eval.py").write_text("raise ModuleNotFoundError(\"No module named 'lm_eval'\")")
     monkeypatch.syspath_prepend(tmp_path)
 
-    with pytest.raises(DatasetError, match=r"not installed .*: pip install 'pytest-edgeai\[lm_eval\]'"):
+    with pytest.raises(DatasetError, match=r"not installed .*: pip install 'pytest-edgeai\[lm-eval\]'"):
         loaded("lm_eval:arc_easy", tmp_path)

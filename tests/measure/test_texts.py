@@ -232,3 +232,8 @@ def test_a_folder_without_a_tokenizer_is_told(folder: Path) -> None:
 
     with pytest.raises(ModelError, match=r"has no tokenizer\.json"):
         tokenized(folder, ["abc"], [])
+
+
+def test_a_choice_that_does_not_fit_into_the_window_is_told(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="goes on with 10 tokens, and the model attends to 8"):
+        texts.write(tmp_path / "tokens.npz", [], [(np.arange(12, dtype=np.int32), 2)], 8)
