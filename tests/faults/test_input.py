@@ -297,6 +297,7 @@ def test_figures_of_two_datasets_are_never_put_side_by_side(edge, tmp_path: Path
 
 def test_a_model_of_an_unknown_kind_is_a_usage_error(edge, tmp_path: Path) -> None:
     edge.write("def test_it(edge_variant):\n    assert edge_variant.size <= 1\n")
+    (tmp_path / "model.pt").touch()
 
     run = edge.run(f"--edge-model={tmp_path / 'model.pt'}")
 
