@@ -28,6 +28,7 @@ READS: Final[Mapping[str, tuple[str, ...]]] = {
     "llamacpp": ("gguf", "huggingface"),
     "mlx": ("huggingface",),
     "olive": ("onnx", "huggingface"),
+    "olive-cuda": ("huggingface",),
     "onnxruntime": ("onnx",),
     "openvino": ("onnx", "gguf", "huggingface"),
 }

@@ -123,7 +123,7 @@ def test_what_no_rule_names_follows_by_name_and_says_so():
 @pytest.mark.parametrize("route", ROUTES)
 @pytest.mark.parametrize("facts", [IMAGE, TWO, LANGUAGE, LARGE], ids=["image", "two", "language", "large"])
 def test_an_order_is_never_a_filter(target, route, facts):
-    registered = {"zeta", *guidance.TITLES}
+    registered = {"zeta", *guidance.READS}
 
     found = ordered(facts, target.name, registered, route, ("mobile",))
 
@@ -232,7 +232,7 @@ def test_the_rules_name_only_frameworks_that_are_known():
         *guidance.PLATFORMS.values(), *guidance.MODEL_TYPES.values(), *ROUTES.values(), guidance.ENTERPRISE
     )
 
-    assert set(told) <= set(guidance.TITLES) == set(guidance.READS)
+    assert set(told) <= set(guidance.TITLES) <= set(guidance.READS)
     assert set(guidance.ROWS) <= set(BUILT_IN)
     assert set(guidance.ROWS.values()) == set(guidance.PLATFORMS)
 

@@ -85,7 +85,7 @@ def sentence_of(*modules: str) -> str:
 def test_the_built_ins_are_found_through_the_same_hooks():
     found = registry.load(registry.BUILT_IN)
 
-    assert list(found.frameworks) == ["llamacpp", "mlx", "olive", "onnxruntime", "openvino"]
+    assert list(found.frameworks) == ["llamacpp", "mlx", "olive", "olive-cuda", "onnxruntime", "openvino"]
     assert list(found.metrics) == ["cold_start", "energy", "latency", "memory"]
     assert {"intel", "apple", "nvidia", "cross", "edge-tpu"} <= set(found.targets)
     assert all(isinstance(framework, Framework) for framework in found.frameworks.values())

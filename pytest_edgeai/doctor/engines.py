@@ -109,7 +109,7 @@ class _Patient:
                     trials += self._trials(recipes, model, here)
         except Exception as error:  # noqa: BLE001 - a plugin's own code, called in this process
             return self._failed(engine, f"its plugin failed: {type(error).__name__}: {' '.join(str(error).split())}")
-        if wanted := outside(self._versions):
+        if wanted := outside(self._versions, name):
             told = f"the versions that were tried are {' and '.join(wanted)}"
             how = f"pip install {' '.join(repr(one) for one in wanted)}"
             engine = msgspec.structs.replace(engine, problem=told, mend=how)
@@ -162,17 +162,18 @@ class _Patient:
         return mend(problem, self._device, self._framework.distributions)
 
 
-def outside(versions: Mapping[str, str]) -> list[str]:
-    """What this package's extras ask for where an installed version is another: ``openvino>=2025.2``."""
+def outside(versions: Mapping[str, str], extra: str) -> list[str]:
+    """What this package's extra of this name asks for where an installed version is another: ``openvino>=2025.2``."""
     from packaging.requirements import Requirement
 
     asked = [Requirement(text) for text in importlib.metadata.requires("pytest-edgeai") or ()]
-    unmet = (
+    return [
         f"{one.name}{one.specifier}"
         for one in asked
-        if one.name in versions and not one.specifier.contains(versions[one.name], prereleases=True)
-    )
-    return list(dict.fromkeys(unmet))
+        if one.name in versions
+        and (one.marker is None or one.marker.evaluate({"extra": extra}))
+        and not one.specifier.contains(versions[one.name], prereleases=True)
+    ]
 
 
 class _Model(Record, frozen=True, kw_only=True):

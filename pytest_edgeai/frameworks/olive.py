@@ -1,4 +1,4 @@
-"""Olive: language models as ONNX, in float32 and with weights of 4 bits, run by ONNX Runtime GenAI."""
+"""Olive: language models as ONNX, unquantized and with weights of 4 bits, run by ONNX Runtime GenAI on the CPU or on an NVIDIA GPU."""
 
 import contextlib
 import gc
@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from pytest_edgeai.distributions import one_of
 from pytest_edgeai.errors import BuildError, EdgeError, ModelError
 from pytest_edgeai.hookspecs import hookimpl
 from pytest_edgeai.language import agreement
@@ -33,6 +34,13 @@ _INT4: Final = Recipe(
     # accuracy_level 4: the other side of a product is rounded to 8 bits, in blocks as well (ONNX Runtime's MatMulNBits).
     options={"bits": 4, "block_size": 32, "is_symmetric": True, "accuracy_level": 4},
 )
+# ONNX Runtime's attention on NVIDIA GPUs has kernels for half precision, and its products of rounded weights take the other side as it is.
+_FP16: Final = Recipe(framework="olive-cuda", precision="fp16")
+_INT4_CUDA: Final = Recipe(
+    framework="olive-cuda", precision="int4", options={"bits": 4, "block_size": 32, "is_symmetric": True}
+)
+NVIDIA: Final = "gpu:nvidia"
+"""The accelerator, as targets and devices name it."""
 _LIKELIEST: Final = {
     "do_sample": False,
     "num_beams": 1,
@@ -41,38 +49,54 @@ _LIKELIEST: Final = {
     "no_repeat_ngram_size": 0,
 }
 """Whatever the model's authors prefer for chats."""
+_PRECISIONS: Final = {
+    _FP32.name: "float32",
+    _INT4.name: "4 bits, blocks of 32, products in int8",
+    _FP16.name: "float16",
+    _INT4_CUDA.name: "4 bits, blocks of 32, products in float16",
+}
 
 
 class Olive:
-    """Weights are rounded in blocks of 32 that share a scale, those of matrix products alone: embeddings stay in float32.
+    """Weights are rounded in blocks of 32 that share a scale, those of matrix products alone: embeddings stay as they are.
 
-    Olive's builder is asked for float32, and what it made is rounded after it was held against its source. Asked for 4 bits, the builder would
-    do the same by the same quantizer, to a conversion that nobody has looked at: bit for bit the same, says a test.
-
-    On the CPU alone. GenAI's builds for NVIDIA GPUs are distributions of other names, and nothing here was tried with them.
+    Olive's builder is asked for the unquantized model, and what it made is rounded after it was held against its source. Asked for 4 bits, the
+    builder would do the same by the same quantizer, to a conversion that nobody has looked at: bit for bit the same, says a test.
     """
 
     name = "olive"
-    # The runtime is in onnxruntime; a checkpoint is read by transformers. torch, which Olive brings, only widens its numbers.
-    distributions: tuple[str, ...] = ("olive-ai", "onnxruntime-genai", "onnxruntime", "transformers")
+    _unoptimized, _rounded = _FP32, _INT4
+
+    def __init__(self) -> None:
+        # The runtime is in onnxruntime; a checkpoint is read by transformers. torch, which Olive brings, only widens its numbers.
+        # Those for GPUs bring the same packages, so one of each two is there.
+        self.distributions: tuple[str, ...] = (
+            "olive-ai",
+            one_of("onnxruntime-genai", "onnxruntime-genai-cuda"),
+            one_of("onnxruntime", "onnxruntime-gpu"),
+            "transformers",
+        )
 
     def catalogue(self, target: Target, kind: ModelKind) -> Sequence[Recipe]:  # noqa: ARG002 - the same for every target
         """4 bits."""
-        return (_INT4,) if kind == "huggingface" else ()
+        return (self._rounded,) if kind == "huggingface" else ()
 
     def baseline(self, kind: ModelKind) -> Recipe | None:
         """float32: GenAI computes in it on CPUs."""
-        return _FP32 if kind == "huggingface" else None
+        return self._unoptimized if kind == "huggingface" else None
 
     def refusal(self, recipe: Recipe, assessment: Assessment, device: Device) -> str | None:  # noqa: ARG002
         """Where it is quantized already, or can't be held against its source. Rows of any length fit: the last block is filled up."""
-        return assessment.why_not_converted or assessment.why_not("fp16" if recipe.precision == "fp32" else "int8")
+        return assessment.why_not_converted or assessment.why_not("int8" if recipe.precision == "int4" else "fp16")
 
     def reason(self, recipe: Recipe, assessment: Assessment, device: Device) -> str:  # noqa: ARG002
         """What it saves."""
-        if recipe.precision == "fp32":
-            return "The model in float32, in ONNX Runtime GenAI."
-        return "Each token needs all weights of its matrix products from memory, and they have 4 bits instead of 32."
+        bits = self._unoptimized.precision.removeprefix("fp")
+        if recipe == self._unoptimized:
+            return f"The model in float{bits}, in ONNX Runtime GenAI."
+        return (
+            f"Each token needs all weights of its matrix products from memory, and they have 4 bits instead of {bits}."
+        )
 
     def devices(self) -> Sequence[EngineDevice]:
         """The CPU. Olive itself isn't imported: it takes seconds, and only builds need it."""
@@ -91,10 +115,11 @@ class Olive:
         Tokenizer(model)
         try:
             with tempfile.TemporaryDirectory(prefix="pytest-edgeai-") as scratch:
-                plain = folder if recipe.precision == "fp32" else Path(scratch)
-                _convert(model, plain)
-                agreement.demand(agreement.answers(checkpoint), _Model(_FP32, plain, threads=1), recipe.name)
-                if recipe.precision != "fp32":
+                plain = folder if recipe == self._unoptimized else Path(scratch)
+                _convert(model, plain, self._unoptimized)
+                unquantized = self.load(self._unoptimized, plain, threads=1)
+                agreement.demand(agreement.answers(checkpoint), unquantized, recipe.name)
+                if recipe != self._unoptimized:
                     _quantize(plain, recipe, folder)
         except EdgeError:
             raise
@@ -105,7 +130,34 @@ class Olive:
 
     def load(self, recipe: Recipe, folder: Path, threads: int) -> Generator:
         """All weights in memory, packed for the CPU's kernels."""
-        return _Model(recipe, folder, threads)
+        return _Model(recipe, folder, threads, on_gpu=False)
+
+
+class OliveCuda(Olive):
+    """The same for NVIDIA GPUs, in float16. It was never run on one: none was at hand.
+
+    Where none answers, the CPU computes the same graphs, in float32 between their float16 weights, so that quality and size are decided
+    anywhere. Rates are not: nothing is timed for a GPU that didn't run on it.
+    """
+
+    name = "olive-cuda"
+    _unoptimized, _rounded = _FP16, _INT4_CUDA
+
+    def catalogue(self, target: Target, kind: ModelKind) -> Sequence[Recipe]:
+        """4 bits, where an NVIDIA GPU is what the target is."""
+        return super().catalogue(target, kind) if NVIDIA in target.hardware.accelerators else ()
+
+    def devices(self) -> Sequence[EngineDevice]:
+        """The CPU, and the GPU where CUDA runs."""
+        return (*super().devices(), *([EngineDevice(name="GPU", title="NVIDIA (CUDA)")] if _cuda_runs() else []))
+
+    def place(self, recipe: Recipe, device: Device) -> str:  # noqa: ARG002 - all of them
+        """The GPU where there is one."""
+        return "GPU" if any(one.name == "GPU" for one in device.engines.get(self.name, ())) else "CPU"
+
+    def load(self, recipe: Recipe, folder: Path, threads: int) -> Generator:
+        """All weights in the memory of the device that computes."""
+        return _Model(recipe, folder, threads, on_gpu=_cuda_runs())
 
 
 class _Model:
@@ -115,11 +167,11 @@ class _Model:
     process that has generated before; and so what is scored is what is timed.
     """
 
-    def __init__(self, recipe: Recipe, folder: Path, threads: int) -> None:
+    def __init__(self, recipe: Recipe, folder: Path, threads: int, *, on_gpu: bool) -> None:
         import onnxruntime_genai
 
         self._api: Any = onnxruntime_genai
-        self._precision, self._threads = recipe.precision, threads
+        self._recipe, self._threads = recipe, threads
         options = {
             "intra_op_num_threads": threads,
             "inter_op_num_threads": 1,
@@ -133,6 +185,8 @@ class _Model:
             self.vocabulary, self.context = int(told["vocab_size"]), int(told["context_length"])
             config = self._api.Config(str(folder))
             config.overlay(json.dumps(changed))
+            if not on_gpu:
+                config.clear_providers()  # the CPU's is what is left
             self._model = self._api.Model(config)
         except Exception as error:
             raise BuildError(
@@ -152,12 +206,12 @@ class _Model:
         generator = self._fresh(len(tokens))
         for first in range(0, len(tokens), chunk):
             generator.append_tokens(tokens[first : first + chunk].astype(np.int32))
-            yield generator.get_output("logits")[0]
+            yield generator.get_output("logits")[0].astype(np.float32, copy=False)
 
     def placement(self) -> dict[str, str]:
         """What GenAI says it runs on."""
-        precision = {"fp32": "float32", "int4": "4 bits, blocks of 32, products in int8"}[self._precision]
-        return {"device": str(self._model.device_type), "precision": precision, "threads": str(self._threads)}
+        device = str(self._model.device_type)
+        return {"device": device, "precision": _PRECISIONS[self._recipe.name], "threads": str(self._threads)}
 
     def _fresh(self, length: int) -> Any:
         """A generator with room for so many tokens: memory for their keys and values is taken at once."""
@@ -168,16 +222,38 @@ class _Model:
         return self._api.Generator(self._model, parameters)
 
 
-def _convert(model: Path, folder: Path) -> None:
+def _cuda_runs() -> bool:
+    """Whether this GenAI was built for CUDA, its libraries are there, and a driver answers."""
+    import onnxruntime_genai
+
+    # What it was built for, not what there is.
+    if not onnxruntime_genai.is_cuda_available():
+        return False
+    import onnxruntime
+
+    onnxruntime.preload_dlls()  # those that pip installed are in no folder where the system looks
+    try:
+        onnxruntime.OrtValue.ortvalue_from_numpy(np.zeros(1, np.float32), "cuda", 0)
+    except RuntimeError:  # no library of CUDA's, no driver, no GPU: all of them tell it so
+        return False
+    return True
+
+
+def _convert(model: Path, folder: Path, recipe: Recipe) -> None:
     """By Olive's pass itself: a workflow would log an exception instead of raising it, and keep the model a second time."""
+    from olive.hardware.accelerator import AcceleratorSpec, Device
     from olive.model import HfModelHandler
     from olive.passes.olive_pass import create_pass_from_dict
     from olive.passes.onnx.model_builder import ModelBuilder
 
     # hf_remote: code that lies beside the weights would be run otherwise.
-    wanted = {"precision": "fp32", "extra_options": {"hf_remote": False}}
+    wanted = {"precision": recipe.precision, "extra_options": {"hf_remote": False}}
+    computes = (Device.GPU, "CUDAExecutionProvider") if recipe == _FP16 else (Device.CPU, "CPUExecutionProvider")
     with _forgetting():
-        create_pass_from_dict(ModelBuilder, wanted, disable_search=True).run(HfModelHandler(str(model)), str(folder))
+        made = create_pass_from_dict(
+            ModelBuilder, wanted, disable_search=True, accelerator_spec=AcceleratorSpec(*computes)
+        )
+        made.run(HfModelHandler(str(model)), str(folder))
     gc.collect()  # weights lie in cycles, and the next step needs the memory
     # It writes null where the model names no end of a text, which GenAI can't read.
     config = json.loads((folder / CONFIG).read_bytes())
@@ -232,5 +308,5 @@ def _quantize(plain: Path, recipe: Recipe, folder: Path) -> None:
 
 @hookimpl
 def edge_frameworks() -> Sequence[Framework]:
-    """Olive."""
-    return (Olive(),)
+    """Olive, for CPUs and for NVIDIA GPUs."""
+    return Olive(), OliveCuda()

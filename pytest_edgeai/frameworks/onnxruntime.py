@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from numpy.typing import NDArray
 
+from pytest_edgeai.distributions import one_of
 from pytest_edgeai.errors import BuildError, EdgeError, UnsupportedError, unknown
 from pytest_edgeai.hookspecs import hookimpl
 from pytest_edgeai.protocols import Arrays, Framework, Runner
@@ -110,8 +111,10 @@ class OnnxRuntime:
     """
 
     name = "onnxruntime"
-    distributions: tuple[str, ...] = ("onnxruntime", "onnx")
     tunes = True
+
+    def __init__(self) -> None:
+        self.distributions: tuple[str, ...] = (one_of("onnxruntime", "onnxruntime-gpu"), "onnx")
 
     def catalogue(self, target: Target, kind: ModelKind) -> Sequence[Recipe]:  # noqa: ARG002 - the same for every target
         """fp16, fp32 in one thread, and int8, static and dynamic."""
@@ -257,6 +260,8 @@ def _start(recipe: Recipe, file: Path, provider: str, threads: int, batch: int |
         options.add_session_config_entry("session.x64quantprecision", "1")
     if provider != CPU:
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    if provider == "CUDAExecutionProvider":
+        onnxruntime.preload_dlls()  # CUDA's, which pip installs where the system doesn't look
     if batch is not None:
         options.add_free_dimension_override_by_denotation(_BATCH, batch)
     before = _threads_there()

@@ -42,7 +42,8 @@ TARGETS: tuple[Target, ...] = (
         name="nvidia",
         title="NVIDIA GPU",
         frameworks=("olive", "openvino", "onnxruntime"),
-        language_frameworks=("olive", "openvino"),
+        # Those that run on one come first; variants of the others are scored alone.
+        language_frameworks=("olive-cuda", "llamacpp", "olive", "openvino"),
         hardware=Hardware(accelerators=("gpu:nvidia",)),
         # No stand-in: nothing else executes a GPU's instructions.
         specificity=31,

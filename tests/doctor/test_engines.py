@@ -121,8 +121,15 @@ def test_a_crash_in_one_precision_leaves_the_others_proven(ills):
 
 
 def test_a_version_that_was_not_tried_is_told_with_the_ones_that_were():
-    assert outside({"openvino": "2024.1.0", "nncf": "99.0"}) == ["openvino>=2025.2"]
-    assert outside({"some-engine": "0.1"}) == []
+    assert outside({"openvino": "2024.1.0", "nncf": "99.0"}, "openvino") == ["openvino>=2025.2"]
+    assert outside({"some-engine": "0.1"}, "some") == []
+
+
+def test_an_engine_is_held_to_its_own_extra_alone():
+    newer = {"onnxruntime-gpu": "1.31.1"}
+
+    assert outside(newer, "olive-cuda") == ["onnxruntime-gpu<1.27,>=1.26"]
+    assert outside(newer, "onnxruntime") == []
 
 
 def test_an_answer_that_is_none_is_told(ills):

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import onnx
 import psutil
@@ -17,21 +18,23 @@ from numpy.typing import NDArray
 
 from pytest_edgeai.assess import read_model
 from pytest_edgeai.errors import BuildError, ModelError, UnsupportedError
-from pytest_edgeai.frameworks.olive import Olive, edge_frameworks
+from pytest_edgeai.frameworks import olive
+from pytest_edgeai.frameworks.olive import Olive, OliveCuda, edge_frameworks
 from pytest_edgeai.language import agreement
 from pytest_edgeai.language.checkpoint import Checkpoint
 from pytest_edgeai.language.decoder import log_probabilities
 from pytest_edgeai.measure.process import OWN, SET
 from pytest_edgeai.protocols import Framework, Generator
-from pytest_edgeai.records import Device, Recipe, Target
+from pytest_edgeai.records import Device, EngineDevice, Hardware, Recipe, Target
 from pytest_edgeai.registry import versions
 from tests.language import checkpoints
 
-ENGINE = Olive()
+ENGINE, CUDA = Olive(), OliveCuda()
 if versions(ENGINE) is None:
     pytest.skip(f"{', '.join(ENGINE.distributions)} are not all installed", allow_module_level=True)
 
 TARGET = Target(name="cross", title="Any", frameworks=("olive",))
+CARDS = Target(name="cards", title="Cards", frameworks=(), hardware=Hardware(accelerators=("gpu:nvidia",)))
 DEVICE = Device(
     name="here",
     system="linux",
@@ -44,6 +47,8 @@ DEVICE = Device(
 )
 (INT4,) = ENGINE.catalogue(TARGET, "huggingface")
 FP32 = Recipe(framework="olive", precision="fp32")
+(INT4_CUDA,) = CUDA.catalogue(CARDS, "huggingface")
+FP16 = Recipe(framework="olive-cuda", precision="fp16")
 MADE: dict[str, dict[str, Any]] = {
     **checkpoints.CONFIGS,
     "ending": {**checkpoints.LLAMA, "eos_token_id": list(range(checkpoints.VOCABULARY))},
@@ -58,34 +63,47 @@ MADE: dict[str, dict[str, Any]] = {
 }
 """Name -> configuration. ``endless`` has code beside its weights, and wants to be sampled from."""
 ROUNDED = ("qwen3", "uneven")
+HALVED = ("llama", "qwen3")
 BUILDS = [
-    *((name, "fp32") for name in MADE if name != "mistaken"),
-    *((name, "int4") for name in (*ROUNDED, "mistaken")),
+    *((name, "olive-fp32") for name in MADE if name != "mistaken"),
+    *((name, "olive-int4") for name in (*ROUNDED, "mistaken")),
+    *((name, "olive-cuda-fp16") for name in HALVED),
+    ("qwen3", "olive-cuda-int4"),
 ]
 BUILDER = """
 import json, sys
 from pathlib import Path
 from pytest_edgeai.errors import EdgeError
-from pytest_edgeai.frameworks.olive import Olive
-from pytest_edgeai.records import Target
+from pytest_edgeai.frameworks.olive import edge_frameworks
+from pytest_edgeai.records import Hardware, Target
 
-engine, told = Olive(), {}
-recipes = [engine.baseline("huggingface"), *engine.catalogue(Target(name="t", title="t", frameworks=()), "huggingface")]
-for name, precision in json.load(sys.stdin):
-    (recipe,) = [recipe for recipe in recipes if recipe.precision == precision]
-    folder = Path("built", f"{name}-{precision}")
+target = Target(name="t", title="t", frameworks=(), hardware=Hardware(accelerators=("gpu:nvidia",)))
+engines = {
+    recipe.name: (engine, recipe)
+    for engine in edge_frameworks()
+    for recipe in (engine.baseline("huggingface"), *engine.catalogue(target, "huggingface"))
+}
+told = {}
+for name, wanted in json.load(sys.stdin):
+    engine, recipe = engines[wanted]
+    folder = Path("built", f"{name}-{wanted}")
     folder.mkdir(parents=True)
     try:
         engine.build(recipe, Path("models", name), folder, [])
     except EdgeError as error:
         told[folder.name] = [type(error).__name__, str(error)]
 
+from olive.hardware.accelerator import AcceleratorSpec
 from olive.model import HfModelHandler
 from olive.passes.olive_pass import create_pass_from_dict
 from olive.passes.onnx.model_builder import ModelBuilder
 
-wanted = {"precision": "int4", "int4_block_size": 32, "int4_is_symmetric": True, "int4_accuracy_level": 4}
-create_pass_from_dict(ModelBuilder, wanted, disable_search=True).run(HfModelHandler("models/qwen3"), "built/at-once")
+wanted = {"precision": "int4", "int4_block_size": 32, "int4_is_symmetric": True}
+for spec, more, folder in (
+    (None, {"int4_accuracy_level": 4}, "built/at-once"),
+    (AcceleratorSpec("gpu", "CUDAExecutionProvider"), {}, "built/at-once-cuda"),
+):
+    create_pass_from_dict(ModelBuilder, wanted | more, True, spec).run(HfModelHandler("models/qwen3"), folder)
 Path("told.json").write_text(json.dumps(told))
 """
 TOKENS = np.random.default_rng(7).integers(0, checkpoints.VOCABULARY, 60)
@@ -99,11 +117,12 @@ class Built:
         self.told: dict[str, list[str]] = json.loads((folder / "told.json").read_text())
 
     def load(self, name: str, recipe: Recipe = FP32, threads: int = 1) -> Generator:
-        assert f"{name}-{recipe.precision}" not in self.told
-        return ENGINE.load(recipe, self.artifact(name, recipe), threads)
+        assert f"{name}-{recipe.name}" not in self.told
+        engine = CUDA if recipe.framework == CUDA.name else ENGINE
+        return engine.load(recipe, self.artifact(name, recipe), threads)
 
     def artifact(self, name: str, recipe: Recipe = FP32) -> Path:
-        return self.folder / "built" / f"{name}-{recipe.precision}"
+        return self.folder / "built" / f"{name}-{recipe.name}"
 
 
 @pytest.fixture(scope="module")
@@ -151,11 +170,11 @@ def generated(generator: Generator, count: int) -> list[int]:
 
 
 def test_the_engine_is_found_by_the_hook() -> None:
-    (found,) = edge_frameworks()
+    found = edge_frameworks()
 
-    assert isinstance(found, Framework)
-    assert found.name == "olive"
-    assert found.distributions[0] == "olive-ai"
+    assert [isinstance(one, Framework) for one in found] == [True, True]
+    assert [one.name for one in found] == ["olive", "olive-cuda"]
+    assert [one.distributions[0] for one in found] == ["olive-ai", "olive-ai"]
 
 
 def test_folders_have_a_recipe_and_a_baseline_and_nothing_else_has() -> None:
@@ -171,10 +190,12 @@ def test_asking_for_recipes_and_devices_imports_no_olive() -> None:
         "import sys\n"
         "from pytest_edgeai.frameworks.olive import edge_frameworks\n"
         "from pytest_edgeai.records import Target\n"
-        "(engine,) = edge_frameworks()\n"
+        "engine, cuda = edge_frameworks()\n"
         "engine.catalogue(Target(name='t', title='t', frameworks=()), 'huggingface')\n"
         "assert 'onnxruntime_genai' not in sys.modules\n"
-        "print([device.name for device in engine.devices()], 'olive' in sys.modules, 'torch' in sys.modules)"
+        "print([device.name for device in engine.devices()], 'olive' in sys.modules, 'torch' in sys.modules)\n"
+        "assert cuda.devices() is not None\n"
+        "assert 'olive' not in sys.modules and 'torch' not in sys.modules\n"
     )
 
     told = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout
@@ -247,10 +268,11 @@ def test_all_matrix_products_are_rounded_and_embeddings_are_not(name: str, built
     assert [one.data_type for one in graph.initializer if one.name == table] == [onnx.TensorProto.FLOAT]
 
 
-def test_the_builder_itself_would_round_to_the_same_numbers(built: Built) -> None:
+@pytest.mark.parametrize(("recipe", "folder"), [(INT4, "at-once"), (INT4_CUDA, "at-once-cuda")])
+def test_the_builder_itself_would_round_to_the_same_numbers(recipe: Recipe, folder: str, built: Built) -> None:
     ours, theirs = (
         onnx.load(folder / "model.onnx").graph
-        for folder in (built.artifact("qwen3", INT4), built.folder / "built/at-once")
+        for folder in (built.artifact("qwen3", recipe), built.folder / "built" / folder)
     )
     numbers = [
         {one.name: onnx.numpy_helper.to_array(one).tobytes() for one in graph.initializer} for graph in (ours, theirs)
@@ -261,7 +283,7 @@ def test_the_builder_itself_would_round_to_the_same_numbers(built: Built) -> Non
 
 
 def test_a_wrong_conversion_is_noticed_and_nothing_is_made_of_it(built: Built) -> None:
-    kind, told = built.told["mistaken-int4"]
+    kind, told = built.told["mistaken-olive-int4"]
 
     assert kind == "BuildError"
     assert told.startswith("olive-int4: asked about a text as a whole, the converted model diverges from its source")
@@ -269,7 +291,7 @@ def test_a_wrong_conversion_is_noticed_and_nothing_is_made_of_it(built: Built) -
 
 
 def test_code_that_lies_in_a_checkpoint_is_not_run(built: Built) -> None:
-    assert "endless-fp32" not in built.told
+    assert "endless-olive-fp32" not in built.told
     assert not (built.folder / "it_ran").exists()
 
 
@@ -342,3 +364,85 @@ def test_a_damaged_variant_is_an_error_in_a_sentence(built: Built, tmp_path: Pat
 
     with pytest.raises(BuildError, match="ONNX Runtime GenAI can't load olive-fp32"):
         ENGINE.load(FP32, tmp_path / "damaged", 1)
+
+
+# For NVIDIA GPUs: the graphs are computed by the CPU here ---------------------------------------------------------------------
+
+GPU = EngineDevice(name="GPU", title="NVIDIA (CUDA)")
+
+
+def test_they_are_offered_where_such_a_gpu_is_the_target() -> None:
+    assert (CUDA.baseline("huggingface"), INT4_CUDA.name) == (FP16, "olive-cuda-int4")
+    assert CUDA.catalogue(TARGET, "huggingface") == ()
+    assert CUDA.catalogue(CARDS, "onnx") == ()
+
+
+def test_they_run_on_the_gpu_where_one_is_listed() -> None:
+    cpu = EngineDevice(name="CPU")
+    there = msgspec.structs.replace(DEVICE, engines={"olive-cuda": (cpu, GPU)})
+    elsewhere = msgspec.structs.replace(DEVICE, engines={"olive-cuda": (cpu,), "llamacpp": (GPU,)})
+
+    assert [CUDA.place(FP16, device) for device in (there, elsewhere, DEVICE)] == ["GPU", "CPU", "CPU"]
+
+
+@pytest.mark.parametrize("name", HALVED)
+def test_in_half_precision_it_says_what_its_source_says(name: str, built: Built) -> None:
+    expected = log_probabilities(Checkpoint(built.folder / "models" / name), TOKENS)
+    generator = built.load(name, FP16)
+
+    assert generator.placement()["precision"] == "float16"
+    for chunk in (len(TOKENS), 16, 1):
+        logits = logits_of(generator, TOKENS, chunk)
+        assert agreement.divergence(expected, agreement.normalized(logits)).max() < 1e-3
+    assert len(generated(generator, 40)) == 40
+
+
+def test_all_between_its_inputs_and_its_logits_is_half_precision(built: Built) -> None:
+    for recipe in (FP16, INT4_CUDA):
+        graph = onnx.load(built.artifact("qwen3", recipe) / "model.onnx", load_external_data=False).graph
+        types = {one.name: one.type.tensor_type.elem_type for one in (*graph.input, *graph.output)}
+
+        assert types["logits"] == types["past_key_values.0.key"] == onnx.TensorProto.FLOAT16
+        assert "GroupQueryAttention" in {node.op_type for node in graph.node}
+
+
+class CudaBuild:
+    """GenAI and ONNX Runtime as they are compiled for CUDA, on a machine where it runs or doesn't."""
+
+    def __init__(self, problem: str | None, *, compiled: bool = True) -> None:
+        self.problem, self.compiled, self.loaded = problem, compiled, False
+        self.OrtValue = self
+
+    def is_cuda_available(self) -> bool:
+        return self.compiled
+
+    def preload_dlls(self) -> None:
+        self.loaded = True
+
+    def ortvalue_from_numpy(self, value: NDArray[Any], device: str, number: int) -> None:
+        assert self.loaded
+        assert (value.shape, device, number) == ((1,), "cuda", 0)
+        if self.problem:
+            raise RuntimeError(self.problem)
+
+
+@pytest.mark.parametrize(
+    ("build", "listed"),
+    [
+        (CudaBuild(None), ["CPU", "GPU"]),
+        (CudaBuild("CUDA driver version is insufficient for CUDA runtime version"), ["CPU"]),
+        (CudaBuild(None, compiled=False), ["CPU"]),
+    ],
+)
+def test_the_gpu_is_listed_where_cuda_runs(build: CudaBuild, listed: list[str], monkeypatch) -> None:
+    for module in ("onnxruntime_genai", "onnxruntime"):
+        monkeypatch.setitem(sys.modules, module, build)
+
+    assert [device.name for device in CUDA.devices()] == listed
+
+
+def test_where_cuda_should_run_and_does_not_nothing_else_does_it(built: Built, monkeypatch) -> None:
+    monkeypatch.setattr(olive, "_cuda_runs", lambda: True)
+
+    with pytest.raises(BuildError, match=r"GenAI can't load olive-cuda-fp16 .*Cuda interface not available"):
+        built.load("llama", FP16)
