@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from pytest_edgeai import corpus
+from pytest_edgeai.dataset import CONFIRMATION, SELECTION
 from pytest_edgeai.errors import DatasetError, UnsupportedError, UsageError
 from pytest_edgeai.judge.claims import Claim
 from pytest_edgeai.judge.rules import RIGOR
+from pytest_edgeai.language.text import Query, Texts
 from pytest_edgeai.measure import texts
 from pytest_edgeai.reading import Reading
 from pytest_edgeai.records import Outcome
@@ -55,7 +57,7 @@ class Files:
 
     def tokens(self) -> Path:
         path = self.folder / "tokens.npz"
-        gaps = [(ids(gap.prompt + choice), len(gap.prompt)) for gap in self._texts.gaps for choice in gap.choices]
+        gaps = [(ids("".join(pair)), len(pair[0])) for gap in self._texts.gaps for pair in gap.pairs]
         texts.write(path, [ids(one.text) for one in self._texts.documents], gaps, self.window)
         return path
 
@@ -145,6 +147,57 @@ def test_gaps_are_filled_by_the_likeliest_choice_or_token(reading) -> None:
     assert one.figures("source", "evaluation")["accuracy"].estimate == 0.5
     with pytest.raises(UnsupportedError, match="perplexity needs documents"):
         one.find(claim("perplexity", "<=", 5), RULES)
+
+
+@pytest.fixture
+def of_tasks(tmp_path: Path):
+    """A reading of what tasks ask: names of documents, each with the number of its right choice of two; the likelier one is the first."""
+
+    def start(*asked: tuple[str, int]) -> Reading:
+        gaps = tuple(
+            Query(name=name, pairs=(("012", "3"), ("012", "5")), rewards=(float(right == 0), float(right == 1)))
+            for name, right in asked
+        )
+        places = np.arange(len(gaps))
+        found = corpus.Corpus(
+            texts=Texts(documents=(), gaps=gaps),
+            documents={SELECTION: places[:0], CONFIRMATION: places[:0]},
+            gaps={SELECTION: places[::2], CONFIRMATION: places[1::2]},
+            path="lm_eval:some (0.4.13)",
+            harness=lambda answers: [
+                gap.rewards[int(np.argmax([total for total, _ in said]))]
+                for gap, said in zip(gaps, answers, strict=True)
+            ],
+            metric="acc",
+        )
+        return Reading(found, Files(tmp_path, found), "source", lambda name, files: texts.read(MODELS[name], **files))
+
+    return start
+
+
+def test_a_task_whose_right_choice_is_always_the_first_is_no_constant_answer(of_tasks) -> None:
+    kept = of_tasks(*((f"document {number}", 0) for number in range(200))).find(
+        claim("accuracy", ">=", 0.95, other="source", subject="same"), RULES
+    )
+
+    assert kept.outcome is Outcome.PASS
+    assert not any("constant" in note for note in kept.notes)
+
+
+def test_gaps_whose_right_choice_is_always_the_first_are_filled_by_a_constant_answer(reading) -> None:
+    always = [{"prompt": "012", "choices": ["3", "5"], "answer": 0} for _ in range(200)]
+    found = reading(*always).find(claim("accuracy", ">=", 0.95, other="source", subject="same"), RULES)
+
+    assert found.outcome is not Outcome.PASS
+
+
+def test_what_several_tasks_ask_about_one_document_counts_once(of_tasks) -> None:
+    apart = of_tasks(*((f"document {number}", number % 3 // 2) for number in range(240)))
+    together = of_tasks(*((f"document {number % 60}", number % 3 // 2) for number in range(240)))
+    one, other = (each.figures("source", "evaluation")["accuracy"] for each in (apart, together))
+
+    assert one.estimate == other.estimate == pytest.approx(2 / 3)
+    assert other.high - other.low == pytest.approx(2 * (one.high - one.low), rel=0.1)
 
 
 def test_a_gap_in_which_nothing_is_predicted_is_told(reading, monkeypatch) -> None:

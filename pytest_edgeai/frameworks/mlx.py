@@ -1,5 +1,6 @@
 """Apple MLX: language models in float16, and quantized to 8 and 4 bits. It runs on Linux, too, where its speed says nothing about Apple silicon."""
 
+import functools
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -94,13 +95,11 @@ class Mlx:
     def load(self, recipe: Recipe, folder: Path, threads: int) -> Generator:  # noqa: ARG002 - it decides itself
         """All weights in memory."""
         import mlx.core as mx
-        from mlx_lm.utils import dequantize_model, load_model
+        from mlx_lm.utils import load_model
 
         network, config = load_model(folder, lazy=True)
         quantized = "bits" in recipe.options
-        reader = None
-        if quantized and _device(mx) == "CPU":
-            reader = lambda: _by_columns(dequantize_model(load_model(folder, lazy=True)[0]))  # noqa: E731
+        reader = functools.partial(_dequantized, folder) if quantized and _device(mx) == "CPU" else None
         return _Model(prepare(network, quantized=quantized), config, reader)
 
 
@@ -186,6 +185,13 @@ def prepare(network: Any, *, quantized: bool) -> Any:
         _cast(network, mx.float32)
     mx.eval(network.parameters())
     return network
+
+
+def _dequantized(folder: Path) -> Any:
+    """The network of a quantized variant with the weights that its numbers stand for, by columns."""
+    from mlx_lm.utils import dequantize_model, load_model
+
+    return _by_columns(dequantize_model(load_model(folder, lazy=True)[0]))
 
 
 def _by_columns(network: Any) -> Any:

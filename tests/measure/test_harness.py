@@ -107,6 +107,37 @@ def test_a_task_that_asks_something_else_each_time_is_told(tmp_path: Path) -> No
         found.judge([[YES, NO, NO]] * 6)
 
 
+def test_data_that_has_become_fewer_is_told(tmp_path: Path) -> None:
+    harness_tasks.write(tmp_path, "picks", DOCUMENTS)
+    found = loaded("lm_eval:picks.yaml", tmp_path)
+    harness_tasks.write(tmp_path, "picks", DOCUMENTS[:-1])
+
+    with pytest.raises(
+        DatasetError, match=r"5 documents when they are loaded again, and had 6: their data has changed"
+    ):
+        found.judge([[YES, NO, NO]] * 6)
+
+
+def test_what_two_tasks_ask_about_one_document_is_of_one_name(tmp_path: Path) -> None:
+    harness_tasks.write(tmp_path, "picks", DOCUMENTS)
+    harness_tasks.write(tmp_path, "again", DOCUMENTS)
+
+    names = [one.name for one in loaded("lm_eval:picks.yaml,again.yaml", tmp_path).texts.gaps]
+
+    assert names[:6] == names[6:]
+    assert len(set(names)) == 6
+
+
+def test_a_metric_whose_documents_are_put_together_in_another_way_is_none(tmp_path: Path) -> None:
+    (tmp_path / "ways.py").write_text("import functools\ntogether = functools.partial(max)\n")
+    rest = harness_tasks.CHOICES + harness_tasks.ACC.replace("mean", "!function ways.together", 1)
+    harness_tasks.write(tmp_path, "best", DOCUMENTS, rest)
+
+    assert loaded("lm_eval:best.yaml", tmp_path).metric == "acc_norm"
+    with pytest.raises(DatasetError, match="the metric acc of the task best isn't a mean over documents"):
+        loaded("lm_eval:best.yaml/acc", tmp_path)
+
+
 def test_a_harness_that_is_not_installed_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "lm_eval.py").write_text("raise ModuleNotFoundError(\"No module named 'lm_eval'\")")
     monkeypatch.syspath_prepend(tmp_path)
