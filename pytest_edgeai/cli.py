@@ -243,7 +243,7 @@ def _presence(found: "Registry", name: str, versions: Callable[[Any], dict[str, 
         return "no plugin brings it here"
     there = versions(found.frameworks[name])
     if there is None:
-        return f"not installed: pip install {registry.installed_by(found.frameworks[name])}"
+        return f"not installed: {registry.installed_by(found.frameworks[name])}"
     return ", ".join(f"{distribution} {version}" for distribution, version in there.items())
 
 

@@ -34,6 +34,9 @@ READS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """Framework -> the kinds of model that it can be given, by itself or by a converter that comes with it."""
 
+FORMS: Final[Mapping[str, str]] = {"olive-cuda": "olive"}
+"""Framework -> the one that it is another form of, for other hardware: the rules, grades and places of that one are its own, and it comes just before it."""
+
 PLATFORMS: Final[Mapping[str, tuple[str, ...]]] = {
     "Intel CPU/GPU": ("openvino", "olive"),
     "NVIDIA GPU": ("olive", "openvino"),
@@ -211,19 +214,20 @@ def order(
     one that names a framework gives its place. Where the user named requirements, the higher score comes first; then the route's
     order, then the rules'. What no rule names follows what they name, by name.
     """
+    registered = set(frameworks)
     named: dict[str, Citation] = {}
     for places, citation in _rules(facts, target, here):
-        for framework in places:
+        for framework in _with_forms(places, registered):
             named.setdefault(framework, citation)
     rules = list(named)
-    found = [*rules, *sorted(set(frameworks) - set(rules))]
-    routed = ROUTES[route]
+    found = [*rules, *sorted(registered - set(rules))]
+    routed = _with_forms(ROUTES[route], registered)
     preferences = []
     for framework in found:
         score = sum(_grade(name, framework).score for name in required) if required else None
         citations = [
             *([_scored(framework, required, score)] if score is not None else []),
-            *([_routed(route, routed, framework)] if framework in routed else []),
+            *([_routed(route, framework)] if framework in routed else []),
             named.get(framework) or Citation(rule="no rule names it", fact="it is registered here", source=OURS),
         ]
         preferences.append(
@@ -238,6 +242,10 @@ def order(
         return (bool(preference.unfit), name not in named, -(preference.score or 0), in_route, found.index(name))
 
     return tuple(sorted(preferences, key=place))
+
+
+def _with_forms(places: Iterable[str], registered: Iterable[str]) -> list[str]:
+    return [one for place in places for one in (*(name for name in registered if FORMS.get(name) == place), place)]
 
 
 def between(first: Preference, second: Preference) -> Citation:
@@ -294,7 +302,7 @@ def _inputs(modalities: Sequence[str]) -> str:
 
 
 def _grade(requirement: str, framework: str) -> Grade:
-    return REQUIREMENTS[requirement].get(framework, Grade(score=0, word="not graded"))
+    return REQUIREMENTS[requirement].get(FORMS.get(framework, framework), Grade(score=0, word="not graded"))
 
 
 def _scored(framework: str, required: Sequence[str], score: int) -> Citation:
@@ -306,15 +314,15 @@ def _scored(framework: str, required: Sequence[str], score: int) -> Citation:
     )
 
 
-def _routed(route: str, places: Sequence[str], framework: str) -> Citation:
-    told = ", ".join(map(title, places))
+def _routed(route: str, framework: str) -> Citation:
+    told = ", ".join(map(title, ROUTES[route]))
     fact = f"the {route} route was asked for"
     return Citation(rule=f"{route} route: {told}", fact=fact, source=_source(framework))
 
 
 def _source(framework: str) -> str:
     """Of a framework's column in the requirement matrix and of its place in a route."""
-    return COURSE if framework in TITLES and framework != "onnxruntime" else OURS
+    return COURSE if FORMS.get(framework, framework) in TITLES and framework != "onnxruntime" else OURS
 
 
 def _unfit(framework: str, kind: str) -> str:

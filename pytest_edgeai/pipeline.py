@@ -205,13 +205,15 @@ class Run:
     def why_not_measured(self, recipe: Recipe | None = None) -> str | None:
         """Why this device can't show speed and memory for the target (by this recipe); ``None`` where it can."""
         accelerators = self.target.hardware.accelerators
+        engine: object = self.registry.framework(recipe.framework) if recipe is not None else None
+        unmeasured = engine.unmeasured(self.device) if isinstance(engine, Choosy) else None
         if accelerators and recipe is not None and not self._runs_on(accelerators, recipe):
             place = self.place(recipe)
             where = "the CPU" if place == "CPU" else f"{place}, which is another"
-            return f"speed and memory on {self.target.name} are shown only on {' or '.join(accelerators)}; {recipe.name} runs on {where}."
+            told = f"speed and memory on {self.target.name} are shown only on {' or '.join(accelerators)}; {recipe.name} runs on {where}."
+            return f"{told} {unmeasured}" if unmeasured else told
         if self.standing != "foreign":
-            engine: object = self.registry.framework(recipe.framework) if recipe is not None else None
-            return engine.unmeasured(self.device) if isinstance(engine, Choosy) else None
+            return unmeasured
         accept = " Or accept it as a stand-in: --edge-stand-in." if self._may_stand_in else ""
         return (
             f"speed and memory are shown only by a device of the target {self.target.name} ({self.target.title}); "
@@ -221,7 +223,8 @@ class Run:
     def _runs_on(self, accelerators: Sequence[str], recipe: Recipe) -> bool:
         """Whether the recipe asks for a device other than the CPU, and its engine lists one of the accelerators' makers."""
         listed = [f"{one.name} {one.title}".casefold() for one in self.device.engines.get(recipe.framework, ())]
-        makers = [prefix.partition(":")[2] or prefix for prefix in accelerators]
+        # "gpu:nvidia h200" is a prefix of a device's name; engines tell the maker alone.
+        makers = [(prefix.partition(":")[2] or prefix).casefold().split()[0] for prefix in accelerators]
         return self.place(recipe) != "CPU" and any(maker in text for maker in makers for text in listed)
 
     def place(self, recipe: Recipe) -> str:
@@ -467,6 +470,7 @@ class Study:
             offline=self.target.limits.offline,
             hint=self._items.hint,
             pace=pace.file_of(self.run.cache.root, self.run.device, self.run.device.cores),
+            place=self.run.place,
         )
 
     @property

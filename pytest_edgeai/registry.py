@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import pluggy
 
+from pytest_edgeai.distributions import installed
 from pytest_edgeai.errors import EdgeError, PluginError, UsageError, unknown
 from pytest_edgeai.hookspecs import PROJECT, PluginHooks
 from pytest_edgeai.protocols import Framework, Helped, Metric
@@ -135,13 +136,18 @@ def versions(framework: Framework, assessment: Assessment | None = None) -> dict
 
 
 def installed_by(framework: Framework, lacking: Sequence[str] = ()) -> str:
-    """What to give to pip: the extra of the framework's name where there is one, for it says which versions go together; else what is lacking of it."""
+    """The command: of the extra of the framework's name where there is one, for it says which versions go together; else of what is lacking of it.
+
+    Before it what must go, where the framework ``replaces`` distributions with the same packages.
+    """
     extras = importlib.metadata.metadata("pytest-edgeai").get_all("Provides-Extra") or ()
-    return (
+    what = (
         f"'pytest-edgeai[{framework.name}]'"
         if framework.name in extras
         else " ".join(lacking or framework.distributions)
     )
+    gone = installed(getattr(framework, "replaces", ()))
+    return f"pip uninstall {' '.join(gone)}; pip install {what}" if gone else f"pip install {what}"
 
 
 def _collect(hook: pluggy.HookCaller, what: str, fits: Callable[[Any], bool]) -> dict[str, Any]:

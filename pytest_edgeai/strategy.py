@@ -174,7 +174,9 @@ def plan(
     ``route`` and ``required``: the user's wishes, see :func:`pytest_edgeai.guidance.order`. A plan without offers is legal.
     """
     facts = guidance.Facts(kind=kind, modalities=assessment.modalities, parameters=assessment.parameters)
-    preferences = guidance.order(facts, target, _here(device, target), frameworks, route, required)
+    here = {recipe.framework for recipe in recipes}
+    known = [name for name in frameworks if name in here or name not in guidance.FORMS]
+    preferences = guidance.order(facts, target, _here(device, target), known, route, required)
     places = {preference.framework: place for place, preference in enumerate(preferences)}
     offers, refused = [], []
     for recipe in sorted(recipes, key=lambda recipe: places[recipe.framework]):
@@ -184,7 +186,7 @@ def plan(
             refusal = target.refuses[recipe.framework]
         elif recipe.framework not in installed:
             what = registry.installed_by(framework)
-            refusal = f"{recipe.framework} is not installed here, or does not start (pip install {what}; `edgeai doctor` tells)."
+            refusal = f"{recipe.framework} is not installed here, or does not start ({what}; `edgeai doctor` tells)."
         elif recipe.tuning and not getattr(framework, "tunes", False):
             refusal = f"{recipe.framework} can't be tuned: ask for it without @{recipe.name.partition('@')[2]}."
         elif recipe.calibrated and calibration_items == 0:

@@ -1,5 +1,6 @@
 """Tasks of lm-evaluation-harness by name: ``lm_eval:arc_easy/acc_norm[:500]`` in the place of a dataset's file. Read at each start of pytest, hence plain."""
 
+import dataclasses
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,8 @@ PREFIX: Final = "lm_eval:"
 _FORM: Final = re.compile(
     r"(?P<name>.+?\.ya?ml|[^/\[\]]+)(/(?P<metric>[^/\[\]]+))?(\[:(?P<limit>[1-9][0-9]*)\])?", re.IGNORECASE
 )
+_COMMA: Final = re.compile(r"(?<!\\),")
+"""Between tasks. One that is part of a folder's name has a backslash before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +32,7 @@ class Wanted:
 
     def __str__(self) -> str:
         metric, limit = f"/{self.metric}" if self.metric else "", f"[:{self.limit}]" if self.limit else ""
-        return self.name + metric + limit
+        return self.name.replace(",", r"\,") + metric + limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +47,14 @@ class Tasks:
     @property
     def name(self) -> str:
         """Without the folders of files, for people."""
-        return PREFIX + ",".join(str(one).replace(one.name, Path(one.name).name) for one in self.wanted)
+        return PREFIX + ",".join(str(dataclasses.replace(one, name=Path(one.name).name)) for one in self.wanted)
 
 
 def dataset(given: str, folder: Path) -> Path | Tasks:
     """What the name of a dataset means; paths, also those of tasks, are relative to ``folder``."""
     if not given.startswith(PREFIX):
         return folder / given
-    parts = (part.strip() for part in given.removeprefix(PREFIX).split(","))
+    parts = (part.strip().replace(r"\,", ",") for part in _COMMA.split(given.removeprefix(PREFIX)))
     return Tasks(tuple(_wanted(part, folder) for part in parts))
 
 

@@ -17,6 +17,7 @@ ILLS = (
     "speechless",  # without a recipe for ONNX models
     "picky",  # refuses all it has
     "half",  # its plain recipe works, its int8 crashes
+    "choosy",  # its speed says nothing here
 )  # fmt: skip
 
 
@@ -44,6 +45,9 @@ class Ill:
 
     def reason(self, recipe, assessment, device):
         return "It is a test."
+
+    def unmeasured(self, device):
+        return "It is made for other machines." if self._ill == "choosy" else None
 
     def devices(self):
         if self._ill == "segv_listing":

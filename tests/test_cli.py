@@ -75,7 +75,7 @@ def test_help_and_version_end_well(capsys, words):
         (["docter"], "edgeai: No command named 'docter'. Did you mean 'doctor'? Known: assess, doctor, recommend.\n"),
         (["assess"], "edgeai: The following arguments are required: MODEL. See `edgeai assess --help`.\n"),
         (["doctor", "--colour"], "edgeai: Unrecognized arguments: --colour. See `edgeai --help`.\n"),
-        (["doctor", "openvin"], "edgeai: No framework named 'openvin'. Did you mean 'openvino'? Known: llamacpp, mlx, olive, onnxruntime, openvino.\n"),
+        (["doctor", "openvin"], "edgeai: No framework named 'openvin'. Did you mean 'openvino'? Known: llamacpp, mlx, olive, olive-cuda, onnxruntime, openvino.\n"),
         (["doctor", "--timeout", "soon"], "edgeai: Argument --timeout: 'soon' is not a number of seconds above 0. See `edgeai doctor --help`.\n"),
         (["doctor", "--timeout", "nan"], "edgeai: Argument --timeout: 'nan' is not a number of seconds above 0. See `edgeai doctor --help`.\n"),
         (["recommend", "m.onnx", "--prefer-route", "rapit"], "edgeai: No route named 'rapit'. Did you mean 'rapid'? Known: production, rapid, target.\n"),

@@ -16,14 +16,14 @@ def installed(folder: Path, *names: str) -> str:
 def test_the_one_that_is_installed_counts(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(installed(tmp_path, "engine-gpu"))
 
-    assert one_of("engine", "engine-gpu") == "engine-gpu"
+    assert one_of("engine", "engine-gpu") == ("engine-gpu",)
 
 
-def test_of_two_the_first_counts(tmp_path, monkeypatch):
+def test_where_two_are_both_count(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(installed(tmp_path, "engine", "engine-gpu"))
 
-    assert one_of("engine", "engine-gpu") == "engine"
+    assert one_of("engine", "engine-gpu") == ("engine", "engine-gpu")
 
 
 def test_where_none_is_installed_the_first_is_what_is_lacking():
-    assert one_of("no-such-engine", "no-such-engine-gpu") == "no-such-engine"
+    assert one_of("no-such-engine", "no-such-engine-gpu") == ("no-such-engine",)

@@ -273,3 +273,18 @@ def test_the_manual_has_the_decision_tree_and_the_routes():
 def test_the_manual_tells_every_correction():
     for correction in guidance.CORRECTIONS:
         assert f"- {correction}" in MANUAL
+
+
+# Forms of a framework for other hardware --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_a_form_for_other_hardware_has_the_places_and_grades_of_its_framework(route):
+    facts = Facts(kind="huggingface", modalities=("text",), parameters=1_000_000_000)
+
+    found = ordered(facts, "nvidia", {"olive-cuda", *guidance.TITLES}, route, ("enterprise",))
+    by_name = {preference.framework: preference for preference in found}
+
+    assert names(found).index("olive-cuda") == names(found).index("olive") - 1
+    assert by_name["olive-cuda"].score == by_name["olive"].score == 2
+    assert by_name["olive-cuda"].citations[-1] == by_name["olive"].citations[-1]

@@ -18,6 +18,7 @@ HERE = Path("/here")
         ("lm_eval:arc_easy/acc_norm[:500], boolq[:20]", [Wanted("arc_easy", "acc_norm", 500), Wanted("boolq", "", 20)]),
         ("lm_eval:own/task.yaml", [Wanted("/here/own/task.yaml")]),
         ("lm_eval:/there/task.yml/exact_match[:3]", [Wanted("/there/task.yml", "exact_match", 3)]),
+        (r"lm_eval:a\,b/task.yaml/acc,boolq", [Wanted("/here/a,b/task.yaml", "acc"), Wanted("boolq")]),
         ("lm_eval:no[0]", [Wanted("no[0]")]),
         ("lm_eval:", [Wanted("")]),
     ],

@@ -15,7 +15,7 @@ from pytest_edgeai.doctor import language_probe, llamacpp, probe
 from pytest_edgeai.doctor.remedies import mend
 from pytest_edgeai.errors import EdgeError, WorkerError
 from pytest_edgeai.measure.process import CRASHED
-from pytest_edgeai.protocols import Framework, Task
+from pytest_edgeai.protocols import Choosy, Framework, Task
 from pytest_edgeai.records import Assessment, Device, EngineDevice, ModelKind, Recipe, Record, Target
 from pytest_edgeai.registry import Registry
 
@@ -113,6 +113,8 @@ class _Patient:
             told = f"the versions that were tried are {' and '.join(wanted)}"
             how = f"pip install {' '.join(repr(one) for one in wanted)}"
             engine = msgspec.structs.replace(engine, problem=told, mend=how)
+        elif isinstance(self._framework, Choosy) and (why := self._framework.unmeasured(here)):
+            engine = msgspec.structs.replace(engine, problem=why.rstrip("."))
         state: Literal["works", "fails"] = "fails" if any(trial.state == "fails" for trial in trials) else "works"
         return msgspec.structs.replace(engine, state=state, trials=tuple(trials))
 
@@ -213,8 +215,8 @@ def _lacking(framework: Framework) -> list[str]:
 
 
 def _install(framework: Framework, lacking: Sequence[str], device: Device) -> str:
-    what = registry.installed_by(framework, lacking)
-    return llamacpp.install(device, what) if llamacpp.DISTRIBUTION in lacking else f"pip install {what}"
+    how = registry.installed_by(framework, lacking)
+    return llamacpp.compiled(device, how) if llamacpp.DISTRIBUTION in lacking else how
 
 
 def _told(error: Exception) -> str:

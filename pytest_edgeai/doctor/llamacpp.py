@@ -35,12 +35,12 @@ def cmake_args(device: Device) -> str:
     return f"-DGGML_NATIVE=OFF {chosen}"
 
 
-def install(device: Device, what: str) -> str:
-    """The command that installs ``what``, which brings llama.cpp."""
+def compiled(device: Device, command: str) -> str:
+    """The command that installs what brings llama.cpp, with what it is to be compiled for."""
     arguments = cmake_args(device)
-    return f'CMAKE_ARGS="{arguments}" pip install {what}' if arguments else f"pip install {what}"
+    return f'CMAKE_ARGS="{arguments}" {command}' if arguments else command
 
 
 def rebuild(device: Device) -> str:
     """The command that compiles it anew. Without pip's cache: that knows a wheel by its version, whatever it was compiled for."""
-    return install(device, f"--force-reinstall --no-deps --no-cache-dir {DISTRIBUTION}")
+    return compiled(device, f"pip install --force-reinstall --no-deps --no-cache-dir {DISTRIBUTION}")

@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_edgeai.distributions import one_of
-from pytest_edgeai.errors import BuildError, EdgeError, ModelError
+from pytest_edgeai.errors import BuildError, EdgeError
 from pytest_edgeai.hookspecs import hookimpl
 from pytest_edgeai.language import agreement
 from pytest_edgeai.language.checkpoint import Checkpoint
 from pytest_edgeai.language.decoder import decoder_of
-from pytest_edgeai.language.tokens import Tokenizer
+from pytest_edgeai.language.tokens import Tokenizer, demand_fitting
 from pytest_edgeai.protocols import Arrays, Framework, Generator
 from pytest_edgeai.records import Assessment, Device, EngineDevice, ModelKind, Recipe, Target
 
@@ -41,6 +41,9 @@ _INT4_CUDA: Final = Recipe(
 )
 NVIDIA: Final = "gpu:nvidia"
 """The accelerator, as targets and devices name it."""
+_GENAI: Final = ("onnxruntime-genai", "onnxruntime-genai-cuda")
+_RUNTIMES: Final = ("onnxruntime", "onnxruntime-gpu")
+"""For CPUs, and for GPUs too: distributions that bring the same packages."""
 _LIKELIEST: Final = {
     "do_sample": False,
     "num_beams": 1,
@@ -53,8 +56,10 @@ _PRECISIONS: Final = {
     _FP32.name: "float32",
     _INT4.name: "4 bits, blocks of 32, products in int8",
     _FP16.name: "float16",
-    _INT4_CUDA.name: "4 bits, blocks of 32, products in float16",
+    _INT4_CUDA.name: "4 bits, blocks of 32",
 }
+_WIDENED: Final = ", computed in float32"
+"""What the CPU makes of half precision."""
 
 
 class Olive:
@@ -69,13 +74,7 @@ class Olive:
 
     def __init__(self) -> None:
         # The runtime is in onnxruntime; a checkpoint is read by transformers. torch, which Olive brings, only widens its numbers.
-        # Those for GPUs bring the same packages, so one of each two is there.
-        self.distributions: tuple[str, ...] = (
-            "olive-ai",
-            one_of("onnxruntime-genai", "onnxruntime-genai-cuda"),
-            one_of("onnxruntime", "onnxruntime-gpu"),
-            "transformers",
-        )
+        self.distributions: tuple[str, ...] = ("olive-ai", *one_of(*_GENAI), *one_of(*_RUNTIMES), "transformers")
 
     def catalogue(self, target: Target, kind: ModelKind) -> Sequence[Recipe]:  # noqa: ARG002 - the same for every target
         """4 bits."""
@@ -134,18 +133,20 @@ class Olive:
 
 
 class OliveCuda(Olive):
-    """The same for NVIDIA GPUs, in float16. It was never run on one: none was at hand.
+    """The same for NVIDIA GPUs, in float16; it was never run on one.
 
     Where none answers, the CPU computes the same graphs, in float32 between their float16 weights, so that quality and size are decided
     anywhere. Rates are not: nothing is timed for a GPU that didn't run on it.
     """
 
     name = "olive-cuda"
+    replaces = (_GENAI[0], _RUNTIMES[0])
     _unoptimized, _rounded = _FP16, _INT4_CUDA
 
     def catalogue(self, target: Target, kind: ModelKind) -> Sequence[Recipe]:
         """4 bits, where an NVIDIA GPU is what the target is."""
-        return super().catalogue(target, kind) if NVIDIA in target.hardware.accelerators else ()
+        accelerators = (one.casefold() for one in target.hardware.accelerators)
+        return super().catalogue(target, kind) if any(one.startswith(NVIDIA) for one in accelerators) else ()
 
     def devices(self) -> Sequence[EngineDevice]:
         """The CPU, and the GPU where CUDA runs."""
@@ -154,6 +155,14 @@ class OliveCuda(Olive):
     def place(self, recipe: Recipe, device: Device) -> str:  # noqa: ARG002 - all of them
         """The GPU where there is one."""
         return "GPU" if any(one.name == "GPU" for one in device.engines.get(self.name, ())) else "CPU"
+
+    def unmeasured(self, device: Device) -> str | None:
+        """The CPU stands in for the GPU's arithmetic, not for its speed."""
+        if self.place(self._unoptimized, device) == "GPU":
+            return None
+        made_for_it = _GENAI[1] in self.distributions
+        why = "no driver of NVIDIA's answers" if made_for_it else f"{_GENAI[1]} is not installed"
+        return f"{self.name} is made for NVIDIA GPUs, and {why}: its speed and memory on a CPU say nothing about what would be shipped."
 
     def load(self, recipe: Recipe, folder: Path, threads: int) -> Generator:
         """All weights in the memory of the device that computes."""
@@ -171,7 +180,8 @@ class _Model:
         import onnxruntime_genai
 
         self._api: Any = onnxruntime_genai
-        self._recipe, self._threads = recipe, threads
+        self._precision = _PRECISIONS[recipe.name] + ("" if on_gpu or recipe.framework == "olive" else _WIDENED)
+        self._threads = threads
         options = {
             "intra_op_num_threads": threads,
             "inter_op_num_threads": 1,
@@ -195,6 +205,7 @@ class _Model:
 
     def generate(self, prompt: NDArray[np.integer[Any]], count: int) -> Iterator[int]:
         """The prompt is computed when it is appended, each further token when the next one is asked for."""
+        demand_fitting(self, prompt, count)
         generator = self._fresh(len(prompt) + count)
         generator.append_tokens(prompt.astype(np.int32))
         for _ in range(count):
@@ -203,6 +214,7 @@ class _Model:
 
     def logits(self, tokens: NDArray[np.integer[Any]], chunk: int) -> Iterator[NDArray[np.float32]]:
         """Keys and values stay in the generator between the chunks."""
+        demand_fitting(self, tokens)
         generator = self._fresh(len(tokens))
         for first in range(0, len(tokens), chunk):
             generator.append_tokens(tokens[first : first + chunk].astype(np.int32))
@@ -211,12 +223,10 @@ class _Model:
     def placement(self) -> dict[str, str]:
         """What GenAI says it runs on."""
         device = str(self._model.device_type)
-        return {"device": device, "precision": _PRECISIONS[self._recipe.name], "threads": str(self._threads)}
+        return {"device": device, "precision": self._precision, "threads": str(self._threads)}
 
     def _fresh(self, length: int) -> Any:
         """A generator with room for so many tokens: memory for their keys and values is taken at once."""
-        if length > self.context:
-            raise ModelError(f"{length} tokens are more than the {self.context} that this model attends to.")
         parameters = self._api.GeneratorParams(self._model)
         parameters.set_search_options(max_length=length)
         return self._api.Generator(self._model, parameters)

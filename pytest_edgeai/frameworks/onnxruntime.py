@@ -114,7 +114,7 @@ class OnnxRuntime:
     tunes = True
 
     def __init__(self) -> None:
-        self.distributions: tuple[str, ...] = (one_of("onnxruntime", "onnxruntime-gpu"), "onnx")
+        self.distributions: tuple[str, ...] = (*one_of("onnxruntime", "onnxruntime-gpu"), "onnx")
 
     def catalogue(self, target: Target, kind: ModelKind) -> Sequence[Recipe]:  # noqa: ARG002 - the same for every target
         """fp16, fp32 in one thread, and int8, static and dynamic."""

@@ -1,6 +1,7 @@
 """The bench: one variant loaded in a worker of its own, ready to be timed, weighed and scored."""
 
-from collections.abc import Mapping, Sequence
+import operator
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -10,7 +11,7 @@ import msgspec
 
 from pytest_edgeai.errors import EdgeError, hinted
 from pytest_edgeai.measure.process import Worker
-from pytest_edgeai.records import Variant
+from pytest_edgeai.records import Recipe, Variant
 
 START_TIMEOUT = 60.0
 """Seconds for a worker to start: an interpreter and the plugin modules."""
@@ -18,6 +19,8 @@ LOAD_TIMEOUT = 300.0
 """Seconds to import an engine, load a variant and make the first calls."""
 CALL_TIMEOUT = 120.0
 """Seconds for one request while measuring; a request is made of few calls."""
+ACCELERATORS = ("GPU", "NPU")
+"""Kinds of device that an engine must not replace by the CPU without a word."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,8 @@ class Setup:
     """What to say when the first calls fail: that inputs were made up, and how to choose others."""
     pace: Path | None = None
     """Where the machine's best speed at the constant work is kept, see :mod:`pytest_edgeai.measure.pace`."""
+    place: Callable[[Recipe], str] = operator.attrgetter("device")
+    """The kind of device that a recipe's variant is to run on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +85,7 @@ class Bench:
                 threads=setup.threads,
                 metrics=list(metrics),
             )
+            _demand_place(variant, setup.place(variant.recipe), loaded["placement"])
         except BaseException as error:
             self._worker.close()
             if setup.hint and isinstance(error, EdgeError):
@@ -167,6 +173,15 @@ class Bench:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _demand_place(variant: Variant, place: str, placement: Mapping[str, str]) -> None:
+    """Raises EdgeError where the CPU took the place of an accelerator."""
+    if place in ACCELERATORS and placement.get("device") == "CPU":
+        raise EdgeError(
+            f"{variant.name} was to run on the {place}, and its runtime has put it on the CPU, which is not what would be measured. "
+            "See `edgeai doctor`: is there a driver, and memory?"
+        )
 
 
 def readings(benches: Sequence[Bench]) -> dict[str, list[float]]:

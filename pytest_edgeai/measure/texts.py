@@ -32,12 +32,12 @@ def tokenize(modules: list[str], model: str, texts: str, tokens: str, window: in
     tokenizer = _tokenizer(modules, Path(model))
     documents = [tokenizer.encode(text) for text in given[DOCUMENTS]]
     gaps = [found for prompt, choices in given[GAPS] for found in _gap(tokenizer, prompt, choices)]
-    requests = [_request(tokenizer, *pair) for pair in given[REQUESTS]]
+    requests = [_request(tokenizer, tokenizer.mark, *pair) for pair in given[REQUESTS]]
     write(Path(tokens), documents, gaps + requests, window, tokenizer.begin)
     return {"vocabulary": tokenizer.size}
 
 
-def _gap(tokenizer: Tokenizer, prompt: str, choices: Sequence[str]) -> list[tuple[NDArray[np.int32], int]]:
+def _gap(tokenizer: Encoding, prompt: str, choices: Sequence[str]) -> list[tuple[NDArray[np.int32], int]]:
     """The tokens of the prompt with each choice, and where they begin to be compared, the same for all choices."""
     head, *wholes = (
         _marked(tokenizer.begin, tokenizer.encode(text)) for text in (prompt, *(prompt + choice for choice in choices))
@@ -52,21 +52,21 @@ def _border(head: NDArray[np.int32], whole: NDArray[np.int32]) -> int:
     return int(same[0]) if len(same) else min(len(head), len(whole) - 1)
 
 
-def _request(tokenizer: Tokenizer, context: str, continuation: str) -> tuple[NDArray[np.int32], int]:
+def _request(tokenizer: Encoding, mark: int | None, context: str, continuation: str) -> tuple[NDArray[np.int32], int]:
     """As ``lm_eval.api.model.TemplateLM`` and ``lm_eval.models.huggingface.HFLM`` do it. Raises ModelError and DatasetError.
 
     Blanks at the context's end belong to the continuation; what the tokenizer puts before texts is there; and where there is no context, the token that
-    marks a text's begin stands for it.
+    marks a text's begin, ``mark``, stands for it.
     """
     border = len(context.rstrip()) if context else 0
     context, continuation = context[:border], context[border:] + continuation
     begin = tuple(tokenizer.begin)
     if not context:
-        if tokenizer.mark is None:
+        if mark is None:
             raise ModelError(
                 "a task asks how likely a text is that has no context, and the model's tokenizer names no token that marks a text's begin or end, to stand for one."
             )
-        begin = (tokenizer.mark,)
+        begin = (mark,)
     head, whole = (_marked(begin, tokenizer.encode(text)) for text in (context, context + continuation))
     if len(whole) <= len(head):
         raise DatasetError(
@@ -176,20 +176,19 @@ def _fitting(documents: Sequence[NDArray[np.int32]], vocabulary: int) -> Sequenc
 def _own_tokens(
     generator: Generator, given: dict[str, NDArray[Any]], texts: Path, window: int
 ) -> dict[str, NDArray[Any]] | None:
-    """The documents in the model's own tokens, where it has a tokenizer that gives others; else ``None``."""
+    """The documents in the model's own tokens, where it has a tokenizer that gives others for any of the texts; else ``None``."""
     if not isinstance(generator, Encoding):
         return None
-    path = texts.with_suffix(".own.npz")
-    write(
-        path,
-        [generator.encode(text) for text in msgspec.json.decode(texts.read_bytes())[DOCUMENTS]],
-        (),
-        window,
-        generator.begin,
-    )
+    told, path = msgspec.json.decode(texts.read_bytes()), texts.with_suffix(".own.npz")
+    documents = [generator.encode(text) for text in told[DOCUMENTS]]
+    gaps = [found for prompt, choices in told[GAPS] for found in _gap(generator, prompt, choices)]
+    # What stands for no context is the source's to choose, and comes first.
+    marks = [int(ids[0]) for ids in sequences_of(given, GAPS)[len(gaps) :]]
+    gaps += [_request(generator, mark, *pair) for mark, pair in zip(marks, told[REQUESTS], strict=True)]
+    write(path, documents, gaps, window, generator.begin)
     own = arrays.read(path)
-    same = all(np.array_equal(own[name], given[name]) for name in (DOCUMENTS, f"{DOCUMENTS}.lengths"))
-    return None if same else own
+    compared = [name for kind in (DOCUMENTS, GAPS) for name in (kind, f"{kind}.lengths")]
+    return None if all(np.array_equal(own[name], given[name]) for name in compared) else own
 
 
 def _tokenizer(modules: list[str], model: Path) -> Tokenizer:

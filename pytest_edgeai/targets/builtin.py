@@ -42,8 +42,8 @@ TARGETS: tuple[Target, ...] = (
         name="nvidia",
         title="NVIDIA GPU",
         frameworks=("olive", "openvino", "onnxruntime"),
-        # Those that run on one come first; variants of the others are scored alone.
-        language_frameworks=("olive-cuda", "llamacpp", "olive", "openvino"),
+        # llama.cpp and Olive's form for it (olive-cuda) run there; what runs on the CPU is scored and not timed.
+        language_frameworks=("olive", "llamacpp", "openvino"),
         hardware=Hardware(accelerators=("gpu:nvidia",)),
         # No stand-in: nothing else executes a GPU's instructions.
         specificity=31,

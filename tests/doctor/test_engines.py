@@ -96,6 +96,19 @@ def test_the_extra_is_named_where_there_is_one_of_its_name():
     assert engines._install(lacking, ["no-such-wheel"], HERE) == "pip install 'pytest-edgeai[olive]'"
 
 
+def test_what_would_be_in_the_way_goes_first():
+    lacking = ill_engine.Ill("absent")
+    lacking.name, lacking.replaces = "olive-cuda", ("onnxruntime", "no-such-wheel")
+
+    how = "pip uninstall onnxruntime; pip install 'pytest-edgeai[olive-cuda]'"
+    assert engines._install(lacking, ["onnxruntime-gpu"], HERE) == how
+
+
+def test_why_its_speed_says_nothing_here_is_told(ills):
+    assert ills["choosy"].state == "works"
+    assert ills["choosy"].problem == "It is made for other machines"
+
+
 def test_one_without_a_recipe_for_onnx_models_only_lists_its_devices(ills):
     engine = ills["speechless"]
 

@@ -72,7 +72,7 @@ def test_where_the_build_as_it_comes_is_right_nothing_is_asked_of_it(system, arc
 
 
 def test_llama_cpp_is_compiled_so_from_the_start():
-    assert llamacpp.install(AMX, "'pytest-edgeai[llamacpp]'").startswith('CMAKE_ARGS="-DGGML_NATIVE=OFF ')
+    assert llamacpp.compiled(AMX, "pip install 'pytest-edgeai[llamacpp]'").startswith('CMAKE_ARGS="-DGGML_NATIVE=OFF ')
 
 
 def test_every_instruction_that_is_asked_for_is_one_that_the_device_tells():

@@ -339,10 +339,12 @@ def test_a_context_is_used_to_its_end_and_not_beyond(built: Built) -> None:
     room = checkpoints.CONTEXT - len(TOKENS)
 
     assert len(generated(generator, room)) == room
-    with pytest.raises(ModelError, match="129 tokens are more than the 128 that this model attends to"):
+    with pytest.raises(ModelError, match="60 tokens and 69 more are more than the 128 that this model attends to"):
         generated(generator, room + 1)
     with pytest.raises(ModelError, match="129 tokens"):
         logits_of(generator, np.zeros(129, np.int64), 16)
+    with pytest.raises(ModelError, match=f"has no token number {checkpoints.VOCABULARY}"):
+        logits_of(generator, np.array([0, checkpoints.VOCABULARY]), 16)
 
 
 def test_it_runs_in_as_many_threads_as_it_was_told(built: Built) -> None:
@@ -377,12 +379,20 @@ def test_they_are_offered_where_such_a_gpu_is_the_target() -> None:
     assert CUDA.catalogue(CARDS, "onnx") == ()
 
 
+def test_a_target_may_name_the_gpu_more_closely() -> None:
+    closer = Hardware(accelerators=("tpu:coral", "gpu:NVIDIA H200"))
+
+    assert CUDA.catalogue(msgspec.structs.replace(CARDS, hardware=closer), "huggingface") == (INT4_CUDA,)
+
+
 def test_they_run_on_the_gpu_where_one_is_listed() -> None:
     cpu = EngineDevice(name="CPU")
     there = msgspec.structs.replace(DEVICE, engines={"olive-cuda": (cpu, GPU)})
     elsewhere = msgspec.structs.replace(DEVICE, engines={"olive-cuda": (cpu,), "llamacpp": (GPU,)})
 
     assert [CUDA.place(FP16, device) for device in (there, elsewhere, DEVICE)] == ["GPU", "CPU", "CPU"]
+    assert CUDA.unmeasured(there) is None
+    assert "onnxruntime-genai-cuda is not installed: its speed" in str(CUDA.unmeasured(elsewhere))
 
 
 @pytest.mark.parametrize("name", HALVED)
@@ -390,7 +400,7 @@ def test_in_half_precision_it_says_what_its_source_says(name: str, built: Built)
     expected = log_probabilities(Checkpoint(built.folder / "models" / name), TOKENS)
     generator = built.load(name, FP16)
 
-    assert generator.placement()["precision"] == "float16"
+    assert generator.placement() == {"device": "CPU", "precision": "float16, computed in float32", "threads": "1"}
     for chunk in (len(TOKENS), 16, 1):
         logits = logits_of(generator, TOKENS, chunk)
         assert agreement.divergence(expected, agreement.normalized(logits)).max() < 1e-3

@@ -48,7 +48,7 @@ def files(tmp_path: Path):
     def read(generator, documents, gaps=(), window=8, reference=None, keep=None):
         tokens, told, outputs = tmp_path / "tokens.npz", tmp_path / "texts.json", tmp_path / "outputs.npz"
         texts.write(tokens, [np.array(ids, np.int32) for ids in documents], gaps, window)
-        told.write_text(json.dumps({"documents": ["ab" * len(ids) for ids in documents], "gaps": []}))
+        told.write_text(json.dumps({"documents": ["ab" * len(ids) for ids in documents], "gaps": [], "requests": []}))
         found = texts.read(generator, str(tokens), str(told), str(outputs), VOCABULARY, window, reference, keep)
         return found, arrays.read(tokens), arrays.read(outputs)
 
@@ -131,6 +131,30 @@ def test_a_model_whose_own_tokens_are_the_same_is_compared(files) -> None:
     found, _, _ = files(Own(3), [range(3)])
 
     assert found == {"other_tokens": False, "compared": 1}
+
+
+@pytest.mark.parametrize(
+    "told", [{"gaps": [["abab", ["ab"]]], "requests": []}, {"gaps": [], "requests": [["abab", "ab"]]}]
+)
+@pytest.mark.parametrize(("ids", "others"), [(range(3), False), ([5, 6, 7], True)])
+def test_other_tokens_are_noticed_where_there_are_no_documents(told, ids, others: bool, tmp_path: Path) -> None:
+    tokens, given = tmp_path / "tokens.npz", tmp_path / "texts.json"
+    texts.write(tokens, [], [(np.array(ids, np.int32), 2)], 8)
+    given.write_text(json.dumps({"documents": [], **told}))
+
+    found = texts.read(Own(3), str(tokens), str(given), str(tmp_path / "out.npz"), VOCABULARY, 8, None, None)
+
+    assert found == {"other_tokens": others, "compared": 0}
+
+
+def test_what_stands_for_no_context_is_the_sources_and_no_other_token(tmp_path: Path) -> None:
+    tokens, given = tmp_path / "tokens.npz", tmp_path / "texts.json"
+    texts.write(tokens, [], [(np.array([9, 0, 1], np.int32), 1)], 8)
+    given.write_text(json.dumps({"documents": [], "gaps": [], "requests": [["", "abab"]]}))
+
+    found = texts.read(Own(3), str(tokens), str(given), str(tmp_path / "out.npz"), VOCABULARY, 8, None, None)
+
+    assert found["other_tokens"] is False
 
 
 @pytest.fixture

@@ -248,6 +248,10 @@ class OnCard(fake_language.FakeLanguage):
         return (EngineDevice(name="CPU"), EngineDevice(name="GPU", title="NVIDIA (CUDA)"))
     def place(self, recipe, device):
         return "GPU"
+    def load(self, recipe, folder, threads):
+        loaded = super().load(recipe, folder, threads)
+        loaded.placement = lambda: {"device": USED, "precision": "float32"}
+        return loaded
 
 @hookimpl
 def edge_frameworks():
@@ -265,7 +269,7 @@ def test_an_engine_that_runs_on_an_accelerator_itself_is_timed_there_and_not_wei
     here = devices.detect()
     monkeypatch.setattr(devices, "detect", lambda: msgspec.structs.replace(here, accelerators=("gpu:NVIDIA T4",)))
     edge.pytester.makepyfile(
-        on_card=CARD,
+        on_card=CARD + "USED = 'GPU'",
         test_edge="""
 def test_speed(edge_variant):
     assert edge_variant.decode.throughput >= 1e-6
@@ -290,6 +294,28 @@ def test_memory(edge_variant):
     found.stdout.fnmatch_lines_random(
         ["*shown only on gpu:nvidia; lm-int8-coarse runs on the CPU*", "*takes of another device's memory is not read*"]
     )
+
+
+def test_what_its_runtime_puts_on_the_cpu_instead_is_not_timed(edge, folder: Path, outcomes, monkeypatch) -> None:
+    here = devices.detect()
+    monkeypatch.setattr(devices, "detect", lambda: msgspec.structs.replace(here, accelerators=("gpu:NVIDIA T4",)))
+    edge.pytester.makepyfile(
+        on_card=CARD + "USED = 'CPU'",
+        test_edge="def test_speed(edge_variant):\n    assert edge_variant.decode.throughput >= 1e-6\n",
+    )
+    edge.pytester.makeconftest("def pytest_edge_plugins(config):\n    return ['on_card']\n")
+    edge.pytester.syspathinsert()
+
+    found = edge.run(
+        f"--edge-model={folder}",
+        "--edge-shape=prompt=6,output=3",
+        "--edge-target=cards",
+        "--edge-recipe=card-int8",
+    )
+
+    assert found.ret == 1
+    assert outcomes()["card-int8", "decode.throughput"] is Outcome.ERROR
+    found.stdout.fnmatch_lines(["*card-int8 was to run on the GPU, and its runtime has put it on the CPU*"])
 
 
 # Not imported here: pytester forgets what was, and what llama_cpp leaves open is told as a warning of whatever runs then.

@@ -13,7 +13,7 @@ from pytest_edgeai.targets import builtin
 
 ORDERS = {
     "intel": (("openvino", "olive", "onnxruntime"), ("openvino", "olive")),
-    "nvidia": (("olive", "openvino", "onnxruntime"), ("olive-cuda", "llamacpp", "olive", "openvino")),
+    "nvidia": (("olive", "openvino", "onnxruntime"), ("olive", "llamacpp", "openvino")),
     "apple": (("mlx", "llamacpp", "onnxruntime"), ("mlx", "llamacpp")),
     "arm-mobile": (("llamacpp", "openvino", "onnxruntime"), ("llamacpp", "openvino")),
     "embedded-arm": (("llamacpp", "openvino", "onnxruntime"), ("llamacpp", "openvino")),
