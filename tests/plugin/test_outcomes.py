@@ -184,6 +184,29 @@ def test_an_undecided_gate_fails_in_its_own_words_or_skips_and_never_passes(edge
         for test, sign in zip(open_ones, (">=", ">=", "<"), strict=True):
             assert told(result, test).startswith(f"onnxruntime-fp32 accuracy {sign} 91.00 %: INCONCLUSIVE on ")
             assert "FAIL" not in told(result, test)
+        result.stdout.fnmatch_lines(["test_edge.py:*: assert not edge_variant.reference.accuracy >= 0.91"])
+
+
+WHERE = """
+@pytest.mark.edge_recipe("fake-fp32-raise_build")
+def test_fixture(edge_variant):
+    assert edge_variant.size <= 1e9
+
+@pytest.mark.edge_recipe("fake-fp32-plain")
+def test_helper(edge_variant):
+    from helping import demand
+    demand(edge_variant)
+"""
+
+
+def test_an_error_is_told_with_the_line_that_it_is_about(edge, told):
+    edge.write(WHERE, fake=True)
+    edge.pytester.makepyfile(helping="def demand(variant):\n    assert variant.accuracy >= 1.5\n")
+
+    result = edge.run("--edge-recipe=fake-fp32-plain fake-fp32-raise_build")
+
+    assert "\nhelping.py:2: assert variant.accuracy >= 1.5" in told(result, "test_helper")
+    assert ".py:" not in told(result, "test_fixture")
 
 
 BROKEN = """
