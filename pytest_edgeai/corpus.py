@@ -140,7 +140,9 @@ def given_sizes(told: str | None, facts: LanguageFacts) -> dict[str, int]:
     for entry in filter(None, (part.strip() for part in re.split(r"[\s,]+", re.sub(r"\s*=\s*", "=", told or "")))):
         name, equals, number = entry.partition("=")
         if not equals or not number.isdecimal() or int(number) < 1:
-            raise UsageError(f"--edge-shape of a language model is prompt=128,output=32, in tokens; not '{entry}'.")
+            raise UsageError(
+                f"--edge-shape of a language model is prompt=128,output=32, in tokens, at least 1 each; not '{entry}'."
+            )
         if name not in sizes:
             raise UsageError(f"--edge-shape of a language model: {unknown('size', name, sizes)}")
         sizes[name] = int(number)

@@ -227,6 +227,14 @@ class Run:
         makers = [(prefix.partition(":")[2] or prefix).casefold().split()[0] for prefix in accelerators]
         return self.place(recipe) != "CPU" and any(maker in text for maker in makers for text in listed)
 
+    def may_run(self, recipe: Recipe) -> bool:
+        """Whether the recipe's variant could run on the target: where that is an accelerator, an engine runs there or says that a build of it does."""
+        accelerators = [one.casefold() for one in self.target.hardware.accelerators]
+        own = tuple(getattr(self.registry.framework(recipe.framework), "accelerators", ()))
+        return (
+            not accelerators or self._runs_on(accelerators, recipe) or any(one.startswith(own) for one in accelerators)
+        )
+
     def place(self, recipe: Recipe) -> str:
         """The kind of device that the recipe's variant runs on."""
         framework: object = self.registry.framework(recipe.framework)
@@ -235,6 +243,10 @@ class Run:
     def catalogue(self, kind: ModelKind) -> list[Recipe]:
         """Recipes that could be asked for, by name alone: nothing is read or detected."""
         return strategy.catalogue(self.registry.frameworks.values(), self.target, kind, self.settings.recipe)
+
+    def demand_known(self, globs: Sequence[str], where: str) -> None:
+        """Raises UsageError for a glob of ``where`` that no recipe's name matches, whatever the target and the kind of model."""
+        strategy.demand_known(globs, self.registry.frameworks.values(), self.registry.targets.values(), where)
 
     def study(self, declaration: Declaration) -> "Study":
         """The one study of a declared model."""
@@ -564,8 +576,13 @@ class Study:
         scored = {
             quantity: reference[quantity] for quantity in reference if quantity.partition(".")[0] in claims.SCORED
         }
+        fit = {name: found for name, found in screened.items() if self.run.may_run(self._recipe(name))}
+        left_out, screened = len(screened) - len(fit) if fit else 0, fit or screened
         compared = {name: baselines[self._baseline_of(name)] | scored for name in screened}
         choice = strategy.choose(screened, recipes, compared, self.target, self.plan.preferences)
+        if left_out:
+            only = f"only what may run on {' or '.join(self.target.hardware.accelerators)} is chosen"
+            choice = msgspec.structs.replace(choice, reason=f"{choice.reason}; {only}")
         self._note("choice", choice)
         return choice
 

@@ -92,6 +92,9 @@ class Framework(Protocol):
     versions are part of every cache key. ``catalogue``, ``baseline`` and ``refusal`` run in the pytest process and import nothing
     heavy; ``devices``, ``build`` and ``load`` run in a worker.
 
+    Optional attributes: ``accelerators``, prefixes of those (``gpu:nvidia``) that some build of the engine runs on by itself: a variant of an engine
+    without them is not chosen for such a target. ``replaces``: distributions that must go before it is installed.
+
     An engine that heeds ``recipe.tuning`` says so by ``tunes = True``: it refuses in ``refusal`` the keys and values that it doesn't
     have, and raises an EdgeError when it is loaded and uses something else. Tuned recipes of other engines are refused for them.
     """

@@ -11,7 +11,8 @@ import msgspec
 
 from pytest_edgeai import device as devices
 from pytest_edgeai import guidance, registry
-from pytest_edgeai.errors import UsageError, unknown
+from pytest_edgeai.errors import ModelError, UsageError, unknown
+from pytest_edgeai.language.checkpoint import no_tokenizer
 from pytest_edgeai.protocols import Framework
 from pytest_edgeai.records import (
     Assessment,
@@ -65,11 +66,32 @@ def catalogue(
         known = {recipe.name: recipe for recipe in (*offered, *(baselines if at else ()))}
         matching = [recipe for name, recipe in known.items() if fnmatch.fnmatchcase(name, glob)]
         if not matching and not _of_other_kinds(engines, target, glob):
-            raise UsageError(f"No recipe's name matches --edge-recipe {part}.{_meant(glob, known)}")
+            apart = " Names are separated by blanks, not by commas." if "," in glob else ""
+            raise UsageError(f"No recipe's name matches --edge-recipe {part}.{apart}{_meant(glob, known)}")
         tuning = _tuning(part, tuned) if at else {}
         chosen = [*chosen, *(msgspec.structs.replace(recipe, tuning=tuning) if at else recipe for recipe in matching)]
     distinct = [recipe for place, recipe in enumerate(chosen) if recipe not in chosen[:place]]
     return sorted(distinct, key=lambda recipe: (rank(target, recipe.framework, kind), recipe.name))
+
+
+def demand_known(globs: Iterable[str], frameworks: Iterable[Framework], targets: Iterable[Target], where: str) -> None:
+    """Raises UsageError for a glob (its part before ``@``) that matches no recipe's name, for no kind of model and no target."""
+    wanted = list(dict.fromkeys(glob.partition("@")[0] for glob in globs))
+    if not wanted:
+        return
+    engines, kinds = list(frameworks), get_args(ModelKind)
+    known = {
+        recipe.name
+        for engine in engines
+        for kind in kinds
+        for recipe in (
+            *registry.ask_for_recipes(engine, "baseline", kind),
+            *(one for target in targets for one in registry.ask_for_recipes(engine, "catalogue", target, kind)),
+        )
+    }
+    for glob in wanted:
+        if not fnmatch.filter(known, glob):
+            raise UsageError(f"No recipe's name matches '{glob}' (edge_recipe of {where}).{_meant(glob, known)}")
 
 
 def _of_other_kinds(engines: Sequence[Framework], target: Target, glob: str) -> bool:
@@ -171,8 +193,11 @@ def plan(
 ) -> Plan:
     """What will be built and why, and what is refused and why, in order of preference between frameworks.
 
-    ``route`` and ``required``: the user's wishes, see :func:`pytest_edgeai.guidance.order`. A plan without offers is legal.
+    ``route`` and ``required``: the user's wishes, see :func:`pytest_edgeai.guidance.order`. A plan without offers is legal. Raises ModelError for a
+    language model without a tokenizer, which every engine needs.
     """
+    if kind == "huggingface" and assessment.language is not None and not assessment.language.tokenizer:
+        raise ModelError(no_tokenizer(model))
     facts = guidance.Facts(kind=kind, modalities=assessment.modalities, parameters=assessment.parameters)
     here = {recipe.framework for recipe in recipes}
     known = [name for name in frameworks if name in here or name not in guidance.FORMS]

@@ -146,6 +146,10 @@ def test_the_baseline_is_among_what_can_be_tuned_and_not_among_what_can_be_built
             "zeta-int9",
             "No recipe's name matches --edge-recipe zeta-int9. Did you mean 'zeta-int8'? Known: alpha-fp32, ",
         ),
+        (
+            "zeta-int8,zeta-fp16",
+            "No recipe's name matches --edge-recipe zeta-int8,zeta-fp16. Names are separated by blanks, ",
+        ),
         ("ZETA-int8", "No recipe's name matches --edge-recipe ZETA-int8. Did you mean 'zeta-int8'? Known: "),
         ("int8", "No recipe's name matches --edge-recipe int8. Did you mean 'zeta-int8'? Known: "),
         ("zeta-* qqq@threads=1", "No recipe's name matches --edge-recipe qqq@threads=1. Known: "),

@@ -124,7 +124,10 @@ def _precisions(found: LanguageFacts, rows: set[int]) -> dict[str, Quantizable]:
     """What its weights can be brought to. ``rows``: lengths of the matrices' rows."""
     names = ("fp16", "int8", *(f"int4-g{group}" for group in GROUPS), "q8_0", "k-quants")
     if found.dtype not in WHOLE:
-        reason = f"its weights are quantized already ({found.dtype}), and quantizing them again would lose more"
+        reason = (
+            f"its weights are quantized already ({found.dtype}), and quantizing them again would lose more: give the model in 16 or 32 bits that it was "
+            "made from"
+        )
         return dict.fromkeys(names, Quantizable(possible=False, reason=reason))
     told = f"its matrices have rows of {', '.join(map(str, sorted(rows)))} numbers"
     verdicts = {name: Quantizable(possible=True, reason=f"its weights are {found.dtype}") for name in names}

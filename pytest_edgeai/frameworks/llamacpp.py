@@ -74,6 +74,8 @@ class LlamaCpp:
 
     name = "llamacpp"
     distributions: tuple[str, ...] = ("llama-cpp-python", "gguf", "tokenizers")
+    accelerators = ("gpu",)
+    """That it can be compiled for."""
 
     def catalogue(self, target: Target, kind: ModelKind) -> Sequence[Recipe]:  # noqa: ARG002 - the same for every target
         """8 to 4 bits."""

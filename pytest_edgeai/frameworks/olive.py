@@ -141,6 +141,7 @@ class OliveCuda(Olive):
 
     name = "olive-cuda"
     replaces = (_GENAI[0], _RUNTIMES[0])
+    accelerators = (NVIDIA,)
     _unoptimized, _rounded = _FP16, _INT4_CUDA
 
     def catalogue(self, target: Target, kind: ModelKind) -> Sequence[Recipe]:
@@ -161,7 +162,8 @@ class OliveCuda(Olive):
         if self.place(self._unoptimized, device) == "GPU":
             return None
         made_for_it = _GENAI[1] in self.distributions
-        why = "no driver of NVIDIA's answers" if made_for_it else f"{_GENAI[1]} is not installed"
+        how = f"pip uninstall {' '.join(self.replaces)}; pip install 'pytest-edgeai[{self.name}]'"
+        why = "no driver of NVIDIA's answers" if made_for_it else f"{_GENAI[1]} is not installed ({how})"
         return f"{self.name} is made for NVIDIA GPUs, and {why}: its speed and memory on a CPU say nothing about what would be shipped."
 
     def load(self, recipe: Recipe, folder: Path, threads: int) -> Generator:

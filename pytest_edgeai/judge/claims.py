@@ -66,7 +66,9 @@ class Claim:
     def __str__(self) -> str:
         if self.quantity == "offline":
             return f"{self.subject} runs without a network"
-        limit = show(self.limit, self.unit) if self.unit != "x" else f"{self.limit:g}"
+        limit = f"{self.limit:.12g}" if self.unit == "x" else show(self.limit, self.unit)
+        if self.unit == "proportion" and round(self.limit, 4) != self.limit:
+            limit = f"{100 * self.limit:.12g} %"  # what is claimed is not rounded
         if self.other is None:
             return f"{self.subject} {self.quantity} {self.operator} {limit}"
         return f"{self.subject} {self.quantity} {self.operator} {limit} * {self.other} {self.quantity}"

@@ -63,6 +63,7 @@ def of_scores(scores: NDArray[np.float64], groups: NDArray[np.int64] | None = No
         low, high = (
             real_valued.student_ratio_bounds(sums, sizes, (1 + CONFIDENCE) / 2) if len(sizes) > 1 else (None, None)
         )
+        low, high = low and max(0.0, low), high and min(1.0, high)
         method = f"{len(sizes)} groups, delta method"
         return _figure(estimate, low, high, "proportion", CONFIDENCE, len(scores), method)
     if is_binary(scores):

@@ -129,8 +129,12 @@ class Quantity:
         one = self._decider.figure(self.subject.name, self.name).estimate
         return self._factor * one / (self._decider.figure(self._other.name, self.name).estimate if self._other else 1.0)
 
+    def __float__(self) -> float:
+        """Raises TypeError: a number that is measured at once would prove nothing, and look like a proof."""
+        raise TypeError(f"{self!r} is compared, not converted; its plain number, which proves nothing, is .estimate.")
+
     def __repr__(self) -> str:
-        scale = "" if self._factor == 1 else f"{self._factor:g} * "
+        scale = "" if self._factor == 1 else f"{self._factor:.12g} * "
         over = f" / {self._other.name} {self.name}" if self._other else ""
         return f"<{scale}{self.subject.name} {self.name}{over}>"
 

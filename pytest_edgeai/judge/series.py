@@ -238,9 +238,8 @@ def _undecided(
         return f"{told}, and the truth seems nearer to it than two processes of the same code are to each other"
     more, most = _rounded(taken * growth), asked.first * 2 ** (LOOKS - 1)
     if more > most:
-        return (
-            f"{told}; it would take about {more}, and no more than {most} are made: the truth is too near to the limit"
-        )
+        why = "run it on a quieter machine" if told.endswith("no bound") else "the truth is too near to the limit"
+        return f"{told}; it would take about {more}, and no more than {most} are made: {why}"
     budget = _rounded(1.2 * seconds * growth)
     return f"{told}; about {more} {asked.samples} would decide it (--edge-budget={budget}), or a quieter machine"
 

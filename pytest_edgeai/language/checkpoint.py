@@ -186,6 +186,13 @@ def size(config: Mapping[str, Any], whose: Path, *names: str, default: int | Non
     return value
 
 
+def no_tokenizer(name: str) -> str:
+    """What to say of a folder without one."""
+    return (
+        f"{name} has no {TOKENIZER}, so texts can't be turned into tokens. save_pretrained of its tokenizer writes one."
+    )
+
+
 def ship(source: Path, folder: Path) -> None:
     """Copy what makes a folder of weights usable; what lies there already stays as it is."""
     for name in SHIPPED:

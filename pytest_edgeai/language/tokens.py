@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pytest_edgeai.errors import ModelError
 from pytest_edgeai.language.checkpoint import CONFIG as MODEL_CONFIG
-from pytest_edgeai.language.checkpoint import TOKENIZER
+from pytest_edgeai.language.checkpoint import TOKENIZER, no_tokenizer
 
 if TYPE_CHECKING:
     from pytest_edgeai.protocols import Generator
@@ -34,9 +34,7 @@ class Tokenizer:
         self._folder = folder
         file = folder / TOKENIZER
         if not file.is_file():
-            raise ModelError(
-                f"{folder} has no {TOKENIZER}, so texts can't be turned into tokens. save_pretrained of its tokenizer writes one."
-            )
+            raise ModelError(no_tokenizer(folder.name))
         try:
             self._tokenizer = tokenizers.Tokenizer.from_file(str(file))
         except Exception as error:  # the library raises nothing narrower

@@ -53,6 +53,7 @@ def _variants(metafunc: pytest.Metafunc, session: "EdgeSession", declared: "Decl
         return []
     names = [recipe.name for recipe in session.run.catalogue(declared.kind)]
     globs = wanted(metafunc.definition)
+    session.run.demand_known(globs, metafunc.definition.nodeid)
     return [name for name in names if not globs or any(fnmatch.fnmatchcase(name, glob) for glob in globs)]
 
 

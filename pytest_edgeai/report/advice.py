@@ -36,10 +36,13 @@ def advise(results: Results, model: ModelResult) -> Advice:
         return Advice("none", "", "No recommendation", (_why_none(model),))
     name = plain(choice.recipe, 60)
     reason = (choice.reason,) if choice.reason else ()
+    found = counts([gate for gate in results.gates if _concerns(gate, model)])
     if not choice.meets_limits:
         headline = f"Nothing meets the limits; {name} comes nearest"
+        if found[Outcome.PASS] == sum(found.values()) > 0:
+            passed = f"{_gates(found[Outcome.PASS])} on it passed, at limits of their own; --edge-limit states other limits to choose by"
+            reason = (*reason, passed)
         return Advice("nearest", name, headline, reason, choice.breaks)
-    found = counts([gate for gate in results.gates if _concerns(gate, model)])
     failed, errors = found[Outcome.FAIL], found[Outcome.ERROR]
     if failed or errors:
         parts = [f"{_gates(failed)} on it failed"] if failed else []

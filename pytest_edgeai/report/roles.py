@@ -26,10 +26,10 @@ def is_choice(model: ModelResult, variant: VariantResult) -> bool:
 
 
 def badges(model: ModelResult, variant: VariantResult) -> tuple[str, ...]:
-    """In one word each, the telling one last. Where there is one baseline it needs no second one."""
+    """In one word each, the telling one last. Where one baseline serves all engines it needs no second one."""
     if variant.role == "baseline":
-        several = len(baselines(model)) > 1
-        return ("baseline", "reference") if several and variant is reference_of(model) else ("baseline",)
+        by_engine = model.assessment is not None and model.assessment.language is not None
+        return ("baseline", "reference") if by_engine and variant is reference_of(model) else ("baseline",)
     if model.choice is not None and is_choice(model, variant):
         return ("choice",) if model.choice.meets_limits else ("nearest",)
     return ()

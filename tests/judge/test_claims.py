@@ -85,3 +85,16 @@ def test_throughput_at_a_load_is_a_claim_of_its_own():
     made = claim("fast-int8", "throughput@batch=8", ">=", 2, BASELINE)
 
     assert canonical(made, BASELINE) == (made, False)
+
+
+@pytest.mark.parametrize(
+    ("limit", "unit", "other", "told"),
+    [
+        (1.0001, "x", "orig-fp32", "<= 1.0001 * orig-fp32 perplexity"),
+        (2.0, "x", None, "<= 2"),
+        (0.36, "proportion", None, "<= 36.00 %"),
+        (0.999995, "proportion", None, "<= 99.9995 %"),
+    ],
+)
+def test_a_limit_is_told_as_it_was_claimed(limit, unit, other, told):
+    assert str(Claim("fast-int8", "perplexity", "<=", limit, other, unit=unit)) == f"fast-int8 perplexity {told}"

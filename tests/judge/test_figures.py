@@ -85,6 +85,18 @@ def test_real_valued_scores_have_normal_bounds():
     assert figure.high - figure.low == pytest.approx(2 * 1.96 * values.std(ddof=1) / math.sqrt(101))
 
 
+def test_a_share_of_groups_ends_at_all_and_at_nothing():
+    scores = np.ones(400)
+    scores[0] = 0
+
+    most = figures.of_scores(scores, np.arange(400) // 4)
+    least = figures.of_scores(1 - scores, np.arange(400) // 4)
+
+    assert most.high == 1
+    assert least.low == 0
+    assert 0 < most.low < most.estimate < 1
+
+
 def test_one_real_valued_score_is_an_estimate_alone():
     figure = figures.of_scores(np.array([0.7]))
 

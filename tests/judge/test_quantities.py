@@ -251,7 +251,10 @@ def test_any_real_number_is_a_limit_or_a_factor_on_either_side(limit, variant, d
         (lambda v: not v.speedup, "has no truth value"),
         (lambda v: hash(v.speedup), "unhashable"),
         (lambda v: {v.speedup}, "unhashable"),
-        (lambda v: float(v.speedup), "float"),
+        (
+            lambda v: float(v.speedup),
+            "is compared, not converted; its plain number, which proves nothing, is .estimate",
+        ),
         (lambda v: v.speedup + 1, "can be scaled and divided, not added to or subtracted from"),
         (lambda v: 1 - v.speedup, "can be scaled and divided, not added to or subtracted from"),
         (lambda v: v.accuracy >= v.reference.accuracy - 0.01, "not added to or subtracted from: write a ratio"),

@@ -114,6 +114,18 @@ def test_a_test_whose_marker_matches_no_variant_of_this_run_skips_and_names_the_
     result.stdout.fnmatch_lines(["SKIPPED * No variant of this run matches mlx-* or *-bf16 (edge_recipe)*"])
 
 
+@pytest.mark.parametrize("glob", ["onnxruntim-*", "onnxruntime-int8* onnxruntime-int9@threads=1"])
+def test_a_marker_with_a_name_that_no_recipe_has_for_any_target_is_told(edge, glob):
+    edge.write(SELECTIVE.replace("mlx-*", glob))
+
+    result = edge.run()
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(
+        ["*No recipe's name matches 'onnxruntim*' (edge_recipe of *test_other). Did you mean 'onnx*"]
+    )
+
+
 LISTED = """
 @pytest.mark.edge_recipe("onnxruntime-int8-dynamic onnxruntime-int8-static")
 def test_listed(edge_variant):

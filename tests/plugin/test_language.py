@@ -191,7 +191,10 @@ def test_a_folder_without_a_tokenizer_is_told(run, folder: Path, tmp_path: Path)
     found = run(QUALITY, "--edge-recipe=lm-int8-coarse", model=bare, texts=documents())
 
     assert found.ret != 0
-    found.stdout.fnmatch_lines(["*has no tokenizer.json*"])
+    found.stdout.fnmatch_lines(["*bare has no tokenizer.json*"])
+    planned = run(QUALITY, "--edge-recipe=lm-int8-coarse", "--edge-plan", model=bare, texts=documents())
+    assert "bare has no tokenizer.json" in planned.stdout.str() + planned.stderr.str()
+    assert "  build " not in planned.stdout.str()
 
 
 FAMILIES = """
@@ -259,7 +262,7 @@ def edge_frameworks():
 
 @hookimpl
 def edge_targets():
-    return (Target(name="cards", title="Cards", frameworks=("card",), hardware=Hardware(accelerators=("gpu:nvidia",))),)
+    return (Target(name="cards", title="Cards", frameworks=("lm", "card"), hardware=Hardware(accelerators=("gpu:nvidia",))),)
 """
 
 
@@ -294,6 +297,21 @@ def test_memory(edge_variant):
     found.stdout.fnmatch_lines_random(
         ["*shown only on gpu:nvidia; lm-int8-coarse runs on the CPU*", "*takes of another device's memory is not read*"]
     )
+
+
+def test_what_can_not_run_on_the_target_is_not_chosen_for_it(edge, folder: Path, results) -> None:
+    edge.pytester.makepyfile(
+        on_card=CARD + "USED = 'GPU'",
+        test_edge="def test_choice(edge_choice):\n    assert edge_choice.size <= 1e9\n",
+    )
+    edge.pytester.makeconftest("def pytest_edge_plugins(config):\n    return ['on_card']\n")
+    edge.pytester.syspathinsert()
+
+    edge.run(f"--edge-model={folder}", "--edge-target=cards", "--edge-recipe=card-int8 lm-int8-coarse")
+
+    choice = results().models[0].choice
+    assert choice.recipe == "card-int8"
+    assert choice.reason.endswith("; only what may run on gpu:nvidia is chosen")
 
 
 def test_what_its_runtime_puts_on_the_cpu_instead_is_not_timed(edge, folder: Path, outcomes, monkeypatch) -> None:

@@ -133,6 +133,14 @@ def test_the_reference_is_the_one_that_is_named_else_the_first_baseline():
     assert reference_of(nameless).name == "openvino-fp32"
 
 
+def test_a_reference_is_called_so_where_no_other_baseline_is_shown():
+    only = changed(
+        variants=tuple(one for one in language.model().variants if one.name in ("openvino-fp32", "llamacpp-q4_k_m"))
+    )
+
+    assert badges(only.models[0], only.models[0].variants[0])[-1] == "reference"
+
+
 def test_a_single_baseline_is_no_reference_beside():
     model = sample.results().models[0]
 

@@ -82,6 +82,18 @@ def test_the_advice_comes_with_its_reason():
     assert "Speed-up 1.62x is below the limit of 2x." in text_of(nearest)
 
 
+def test_where_gates_have_milder_limits_than_the_target_that_is_told():
+    base = sample.results(meets=False)
+    gate = next(gate for gate in base.gates if gate.verdict.subject == sample.CHOICE)
+    failed = msgspec.structs.replace(gate, verdict=msgspec.structs.replace(gate.verdict, outcome=Outcome.FAIL))
+
+    passed = text_of(summary(base, 200))
+    mixed = text_of(summary(msgspec.structs.replace(base, gates=(*base.gates, failed)), 200))
+
+    assert "4 gates on it passed, at limits of their own; --edge-limit states other limits to choose by" in passed
+    assert "limits of their own" not in mixed
+
+
 @pytest.mark.parametrize(
     ("outcome", "headline"),
     [
