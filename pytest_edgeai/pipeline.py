@@ -577,10 +577,11 @@ class Study:
             quantity: reference[quantity] for quantity in reference if quantity.partition(".")[0] in claims.SCORED
         }
         fit = {name: found for name, found in screened.items() if self.run.may_run(self._recipe(name))}
-        left_out, screened = len(screened) - len(fit) if fit else 0, fit or screened
+        is_restricted = 0 < len(fit) < len(screened)
+        screened = fit or screened
         compared = {name: baselines[self._baseline_of(name)] | scored for name in screened}
         choice = strategy.choose(screened, recipes, compared, self.target, self.plan.preferences)
-        if left_out:
+        if is_restricted:
             only = f"only what may run on {' or '.join(self.target.hardware.accelerators)} is chosen"
             choice = msgspec.structs.replace(choice, reason=f"{choice.reason}; {only}")
         self._note("choice", choice)

@@ -65,6 +65,10 @@ class Device(Record, frozen=True, kw_only=True):
     environment: dict[str, str] = {}
     """Facts that explain noise: ``governor``, ``virtualisation``, ``kernel``, ``python``; absent where not readable."""
 
+    def lists(self, framework: str, name: str) -> bool:
+        """Whether a framework lists a device of this name: ``GPU``."""
+        return any(one.name == name for one in self.engines.get(framework, ()))
+
 
 class Limits(Record, frozen=True, kw_only=True):
     """What a target demands of a variant. ``None``: no limit."""

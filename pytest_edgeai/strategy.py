@@ -38,6 +38,7 @@ SECONDS_TO_SCREEN = 6
 
 LANGUAGE_KINDS: Final[tuple[ModelKind, ...]] = ("huggingface", "gguf")
 """Kinds of model that are language models."""
+_KINDS: Final[tuple[ModelKind, ...]] = get_args(ModelKind)
 EXTRAS: Final[Mapping[ModelKind, str]] = {"onnx": "onnxruntime", "huggingface": "openvino", "gguf": "llamacpp"}
 """Kind of model -> what to install for its baseline."""
 REFERENCES: Final[Mapping[ModelKind, str]] = {"onnx": "onnxruntime", "huggingface": "openvino"}
@@ -65,7 +66,7 @@ def catalogue(
         baselines = [recipe for engine in engines for recipe in registry.ask_for_recipes(engine, "baseline", kind)]
         known = {recipe.name: recipe for recipe in (*offered, *(baselines if at else ()))}
         matching = [recipe for name, recipe in known.items() if fnmatch.fnmatchcase(name, glob)]
-        if not matching and not _of_other_kinds(engines, target, glob):
+        if not matching and not _any_matches(_offered(engines, [target]), glob):
             apart = " Names are separated by blanks, not by commas." if "," in glob else ""
             raise UsageError(f"No recipe's name matches --edge-recipe {part}.{apart}{_meant(glob, known)}")
         tuning = _tuning(part, tuned) if at else {}
@@ -79,31 +80,27 @@ def demand_known(globs: Iterable[str], frameworks: Iterable[Framework], targets:
     wanted = list(dict.fromkeys(glob.partition("@")[0] for glob in globs))
     if not wanted:
         return
-    engines, kinds = list(frameworks), get_args(ModelKind)
-    known = {
-        recipe.name
-        for engine in engines
-        for kind in kinds
-        for recipe in (
-            *registry.ask_for_recipes(engine, "baseline", kind),
-            *(one for target in targets for one in registry.ask_for_recipes(engine, "catalogue", target, kind)),
-        )
-    }
+    engines = list(frameworks)
+    baselines = {one.name for kind in _KINDS for e in engines for one in registry.ask_for_recipes(e, "baseline", kind)}
+    known = baselines | _offered(engines, targets)
     for glob in wanted:
-        if not fnmatch.filter(known, glob):
+        if not _any_matches(known, glob):
             raise UsageError(f"No recipe's name matches '{glob}' (edge_recipe of {where}).{_meant(glob, known)}")
 
 
-def _of_other_kinds(engines: Sequence[Framework], target: Target, glob: str) -> bool:
-    """Whether a glob matches a recipe for any kind of model: a run may have models of several."""
-    kinds: tuple[ModelKind, ...] = get_args(ModelKind)
-    offered = (
+def _any_matches(names: Iterable[str], glob: str) -> bool:
+    return any(fnmatch.fnmatchcase(name, glob) for name in names)
+
+
+def _offered(engines: Sequence[Framework], targets: Iterable[Target]) -> set[str]:
+    """Names of the recipes for any kind of model: a run may have models of several."""
+    return {
         recipe.name
-        for kind in kinds
+        for target in targets
+        for kind in _KINDS
         for engine in engines
         for recipe in registry.ask_for_recipes(engine, "catalogue", target, kind)
-    )
-    return any(fnmatch.fnmatchcase(name, glob) for name in offered)
+    }
 
 
 def _tuning(part: str, text: str) -> dict[str, str | int]:
@@ -199,8 +196,9 @@ def plan(
     if kind == "huggingface" and assessment.language is not None and not assessment.language.tokenizer:
         raise ModelError(no_tokenizer(model))
     facts = guidance.Facts(kind=kind, modalities=assessment.modalities, parameters=assessment.parameters)
-    here = {recipe.framework for recipe in recipes}
-    known = [name for name in frameworks if name in here or name not in guidance.FORMS]
+    # A form for other hardware than the target's has no recipe here, and no place in the order.
+    asked = {recipe.framework for recipe in recipes}
+    known = [name for name in frameworks if name in asked or name not in guidance.FORMS]
     preferences = guidance.order(facts, target, _here(device, target), known, route, required)
     places = {preference.framework: place for place, preference in enumerate(preferences)}
     offers, refused = [], []

@@ -11,6 +11,7 @@ import msgspec
 
 from pytest_edgeai import assess as assessing
 from pytest_edgeai import registry
+from pytest_edgeai.distributions import installed
 from pytest_edgeai.doctor import language_probe, llamacpp, probe
 from pytest_edgeai.doctor.remedies import mend
 from pytest_edgeai.errors import EdgeError, WorkerError
@@ -204,14 +205,8 @@ def _to_try(framework: Framework, target: Target, kind: ModelKind) -> list[Recip
 
 
 def _lacking(framework: Framework) -> list[str]:
-    def installed(name: str) -> bool:
-        try:
-            importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            return False
-        return True
-
-    return [name for name in framework.distributions if not installed(name)]
+    there = installed(framework.distributions)
+    return [name for name in framework.distributions if name not in there]
 
 
 def _install(framework: Framework, lacking: Sequence[str], device: Device) -> str:

@@ -63,7 +63,7 @@ class Mlx:
 
     def unmeasured(self, device: Device) -> str | None:
         """Without Apple's GPU it is another program, with kernels that nobody tuned."""
-        if any(listed.name == "GPU" for listed in device.engines.get(self.name, ())):
+        if device.lists(self.name, "GPU"):
             return None
         return "MLX is made for Apple silicon: its speed and memory on another CPU say nothing about what would be shipped."
 

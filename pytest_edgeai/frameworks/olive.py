@@ -81,7 +81,7 @@ class Olive:
         return (self._rounded,) if kind == "huggingface" else ()
 
     def baseline(self, kind: ModelKind) -> Recipe | None:
-        """float32: GenAI computes in it on CPUs."""
+        """What GenAI computes in: float32 on CPUs, float16 on GPUs."""
         return self._unoptimized if kind == "huggingface" else None
 
     def refusal(self, recipe: Recipe, assessment: Assessment, device: Device) -> str | None:  # noqa: ARG002
@@ -156,7 +156,7 @@ class OliveCuda(Olive):
 
     def place(self, recipe: Recipe, device: Device) -> str:  # noqa: ARG002 - all of them
         """The GPU where there is one."""
-        return "GPU" if any(one.name == "GPU" for one in device.engines.get(self.name, ())) else "CPU"
+        return "GPU" if device.lists(self.name, "GPU") else "CPU"
 
     def unmeasured(self, device: Device) -> str | None:
         """The CPU stands in for the GPU's arithmetic, not for its speed."""

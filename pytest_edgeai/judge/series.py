@@ -231,14 +231,15 @@ def _undecided(
         alike = order.inefficiency(values, asked.p)
         growth = max(2.0, 1.5 * least * alike / taken)
         told = f"{taken} {asked.samples}, of which {alike:.2g} in a row say no more than one, give no bound"
+        why = "run it on a quieter machine"
     else:
         ends = f"{show(bounds.low, asked.unit)} to {show(bounds.high, asked.unit)}"
         told = f"the limit {show(limit, asked.unit)} lies within the bounds {ends} of {taken} {asked.samples}"
+        why = "the truth is too near to the limit"
     if math.isinf(growth):
         return f"{told}, and the truth seems nearer to it than two processes of the same code are to each other"
     more, most = _rounded(taken * growth), asked.first * 2 ** (LOOKS - 1)
     if more > most:
-        why = "run it on a quieter machine" if told.endswith("no bound") else "the truth is too near to the limit"
         return f"{told}; it would take about {more}, and no more than {most} are made: {why}"
     budget = _rounded(1.2 * seconds * growth)
     return f"{told}; about {more} {asked.samples} would decide it (--edge-budget={budget}), or a quieter machine"

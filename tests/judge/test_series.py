@@ -355,6 +355,14 @@ def test_calls_that_are_alike_give_no_bound_and_the_note_says_how_alike_they_are
     assert re.match(r"300 calls, of which \d+ in a row say no more than one, give no bound; ", note), note
 
 
+def test_calls_that_are_too_much_alike_for_any_number_are_not_called_near_to_the_limit():
+    machine = Series(Weather(noise=0.1, correlation=0.999), seed=2)
+
+    note = percentile(machine, 0.95, "<=", 20000 * CALL, ENDLESS).notes[0]
+
+    assert note.endswith("no more than 2400 are made: run it on a quieter machine")
+
+
 @pytest.mark.parametrize("call", [0.1, 1.0, 30.0])
 def test_what_the_budget_can_not_hold_is_refused_before_it_is_spent(call):
     sampler = Series(QUIET, call=call)

@@ -266,30 +266,30 @@ def edge_targets():
 """
 
 
-def test_an_engine_that_runs_on_an_accelerator_itself_is_timed_there_and_not_weighed(
-    edge, folder: Path, outcomes, monkeypatch
-) -> None:
+@pytest.fixture
+def on_card(edge, folder: Path, monkeypatch):
+    """Runs tests of language models for an NVIDIA GPU, of an engine that runs there by itself; ``used``: what its runtime says."""
     here = devices.detect()
-    monkeypatch.setattr(devices, "detect", lambda: msgspec.structs.replace(here, accelerators=("gpu:NVIDIA T4",)))
-    edge.pytester.makepyfile(
-        on_card=CARD + "USED = 'GPU'",
-        test_edge="""
-def test_speed(edge_variant):
-    assert edge_variant.decode.throughput >= 1e-6
-def test_memory(edge_variant):
-    assert edge_variant.memory.footprint <= 1e12
-""",
-    )
-    edge.pytester.makeconftest("def pytest_edge_plugins(config):\n    return ['on_card']\n")
-    edge.pytester.syspathinsert()
 
-    found = edge.run(
-        f"--edge-model={folder}",
-        "--edge-shape=prompt=6,output=3",
-        "--edge-target=cards",
-        "--edge-recipe=card-int8 lm-int8-coarse",
-        "-rs",
-    )
+    def run(source: str, *arguments: str, used: str = "GPU", there: bool = True):
+        accelerators = ("gpu:NVIDIA T4",) if there else ()
+        monkeypatch.setattr(devices, "detect", lambda: msgspec.structs.replace(here, accelerators=accelerators))
+        edge.pytester.makepyfile(on_card=f"{CARD}USED = {used!r}", test_edge=source)
+        edge.pytester.makeconftest("def pytest_edge_plugins(config):\n    return ['on_card']\n")
+        edge.pytester.syspathinsert()
+        return edge.run(
+            f"--edge-model={folder}", "--edge-shape=prompt=6,output=3", "--edge-target=cards", "-rs", *arguments
+        )
+
+    return run
+
+
+FAST = "def test_speed(edge_variant):\n    assert edge_variant.decode.throughput >= 1e-6\n"
+LIGHT = "def test_memory(edge_variant):\n    assert edge_variant.memory.footprint <= 1e12\n"
+
+
+def test_an_engine_that_runs_on_an_accelerator_itself_is_timed_there_and_not_weighed(on_card, outcomes) -> None:
+    found = on_card(FAST + LIGHT, "--edge-recipe=card-int8 lm-int8-coarse")
 
     found.assert_outcomes(passed=1, skipped=3)
     assert outcomes()["card-int8", "decode.throughput"] is Outcome.PASS
@@ -299,37 +299,18 @@ def test_memory(edge_variant):
     )
 
 
-def test_what_can_not_run_on_the_target_is_not_chosen_for_it(edge, folder: Path, results) -> None:
-    edge.pytester.makepyfile(
-        on_card=CARD + "USED = 'GPU'",
-        test_edge="def test_choice(edge_choice):\n    assert edge_choice.size <= 1e9\n",
-    )
-    edge.pytester.makeconftest("def pytest_edge_plugins(config):\n    return ['on_card']\n")
-    edge.pytester.syspathinsert()
+def test_what_can_not_run_on_the_target_is_not_chosen_for_it(on_card, results) -> None:
+    source = "def test_choice(edge_choice):\n    assert edge_choice.size <= 1e9\n"
 
-    edge.run(f"--edge-model={folder}", "--edge-target=cards", "--edge-recipe=card-int8 lm-int8-coarse")
+    on_card(source, "--edge-recipe=card-int8 lm-int8-coarse", there=False)
 
     choice = results().models[0].choice
     assert choice.recipe == "card-int8"
     assert choice.reason.endswith("; only what may run on gpu:nvidia is chosen")
 
 
-def test_what_its_runtime_puts_on_the_cpu_instead_is_not_timed(edge, folder: Path, outcomes, monkeypatch) -> None:
-    here = devices.detect()
-    monkeypatch.setattr(devices, "detect", lambda: msgspec.structs.replace(here, accelerators=("gpu:NVIDIA T4",)))
-    edge.pytester.makepyfile(
-        on_card=CARD + "USED = 'CPU'",
-        test_edge="def test_speed(edge_variant):\n    assert edge_variant.decode.throughput >= 1e-6\n",
-    )
-    edge.pytester.makeconftest("def pytest_edge_plugins(config):\n    return ['on_card']\n")
-    edge.pytester.syspathinsert()
-
-    found = edge.run(
-        f"--edge-model={folder}",
-        "--edge-shape=prompt=6,output=3",
-        "--edge-target=cards",
-        "--edge-recipe=card-int8",
-    )
+def test_what_its_runtime_puts_on_the_cpu_instead_is_not_timed(on_card, outcomes) -> None:
+    found = on_card(FAST, "--edge-recipe=card-int8", used="CPU")
 
     assert found.ret == 1
     assert outcomes()["card-int8", "decode.throughput"] is Outcome.ERROR
