@@ -5,8 +5,10 @@ import hashlib
 import importlib.metadata
 import os
 import shutil
+import tempfile
 import time
 import uuid
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -16,7 +18,7 @@ from typing import Any
 import filelock
 import msgspec
 
-from pytest_edgeai import arrays, interrupts, registry
+from pytest_edgeai import arrays, interrupts, pruning, registry
 from pytest_edgeai.errors import BuildError, ModelError
 from pytest_edgeai.language.generation import runner_of
 from pytest_edgeai.protocols import Task
@@ -227,13 +229,28 @@ def build(
             return cache.put(key, partial, recipe, model, ingredients.versions, time.monotonic() - begin), False
 
 
+def compressed_bytes(variant: Variant) -> int:
+    """Of the artifact's files, each deflated as zip archives and app stores do it."""
+    total = 0
+    for name in variant.files:
+        deflate = zlib.compressobj()
+        with (Path(variant.folder) / name).open("rb") as stream:
+            while part := stream.read(2**20):
+                total += len(deflate.compress(part))
+        total += len(deflate.flush())
+    return total
+
+
 def build_here(
     modules: list[str], recipe: dict[str, Any], model: str, folder: str, sample: str, calibration: str | None
 ) -> None:
     """Build in this process (a worker) and prove that the variant answers: loaded, called once, outputs finite."""
     wanted = msgspec.convert(recipe, Recipe)
     framework = registry.load(modules).framework(wanted.framework)
-    framework.build(wanted, Path(model), Path(folder), arrays.read_items(Path(calibration)) if calibration else [])
+    items = arrays.read_items(Path(calibration)) if calibration else []
+    with tempfile.TemporaryDirectory(prefix="pytest-edgeai-") as scratch:
+        source = pruning.prune(Path(model), Path(scratch), wanted.sparsity) if wanted.sparsity else Path(model)
+        framework.build(wanted, source, Path(folder), items)
     item = arrays.read_items(Path(sample))[0]
     outputs = runner_of(framework.load(wanted, Path(folder), threads=1))(item)
     if not outputs:

@@ -283,6 +283,8 @@ class Study:
         self._built: dict[str, Variant | EdgeError] = {}
         self._figures: dict[str, dict[str, Figure]] = {}
         self._verdicts: dict[Claim, Verdict] = {}
+        self._compressed: dict[str, int] = {}
+        """Key of a variant -> bytes; it takes a second for some 40 MB, so it is counted where somebody asks."""
         self._seed = int(digest_of([run.folder.name, str(declaration.path)])[:8], 16)
 
     @functools.cached_property
@@ -442,6 +444,15 @@ class Study:
         if isinstance(built, EdgeError):
             raise built
         return built
+
+    def _bytes(self, name: str, quantity: str) -> int:
+        """Of the artifact, as it is or compressed. Raises EdgeError."""
+        variant = self.variant(name)
+        if quantity == "size":
+            return variant.bytes
+        if variant.key not in self._compressed:
+            self._compressed[variant.key] = building.compressed_bytes(variant)
+        return self._compressed[variant.key]
 
     def _fail(self, recipe: Recipe, error: EdgeError) -> None:
         """Keep why there is no such variant. What an engine can't do with this model is a refusal, told late."""
@@ -622,6 +633,8 @@ class Study:
                 of_baseline = screened.get(baseline) or self._figures.get(baseline, {})
                 found.figures |= screening.compare(found.figures, of_baseline)
         found.figures["size"] = figures.exact(variant.bytes, "bytes")
+        if any(offer.recipe.sparsity for offer in self.plan.offers):  # zeros show in a download, not in the files
+            found.figures["compressed_size"] = figures.exact(self._bytes(name, "compressed_size"), "bytes")
         for quantity, figure in found.figures.items():
             self._note_figure(name, quantity, figure)
         if self.dataset is not None:
@@ -684,7 +697,7 @@ class Study:
         except EdgeError as error:
             finding = Finding(Outcome.ERROR, None, notes=str(error).splitlines())
         figure = figures.of_finding(finding, claim.unit)
-        if figure is not None and claim.other is None and claim.family not in ("size", *claims.SCORED):
+        if figure is not None and claim.other is None and claim.family not in claims.SIZES | claims.SCORED:
             self._note_figure(claim.subject, claim.quantity, figure)
         notes = finding.notes + self._explanation(claim, finding)
         outcome = finding.outcome
@@ -717,9 +730,9 @@ class Study:
         missing = self.run.why_not_measured(recipe) if claim.family not in claims.EXACT | claims.SCORED else None
         if missing:
             raise UnsupportedError(missing)
-        if claim.family == "size":
-            over = self.variant(claim.other).bytes if claim.other else 1
-            return exact(self.variant(claim.subject).bytes / over, claim.operator, claim.limit)
+        if claim.family in claims.SIZES:
+            over = self._bytes(claim.other, claim.quantity) if claim.other else 1
+            return exact(self._bytes(claim.subject, claim.quantity) / over, claim.operator, claim.limit)
         if claim.family in claims.SCORED:
             finding = self._evaluation.find(claim, rules)
             for name in filter(self._evaluation.__contains__, filter(None, (claim.subject, claim.other))):
@@ -786,8 +799,8 @@ class Study:
         """The quantity's estimate with its interval; screened when it isn't known yet. Raises EdgeError."""
         if quantity not in self._figures.get(subject, {}):
             variant = self.variant(subject)
-            if quantity == "size":
-                self._note_figure(subject, quantity, figures.exact(variant.bytes, "bytes"))
+            if quantity in claims.SIZES:
+                self._note_figure(subject, quantity, figures.exact(self._bytes(subject, quantity), "bytes"))
             elif quantity in claims.SCORED:
                 self._quality(subject, EVALUATION)
             elif why := self.run.why_not_measured(variant.recipe):

@@ -15,7 +15,7 @@ import msgspec
 from pytest_edgeai.errors import Undecided
 from pytest_edgeai.units import show
 
-SCHEMA = 2
+SCHEMA = 3
 """Version of what is written to disk; part of every cache key and of ``results.json``."""
 
 ModelKind = Literal["onnx", "huggingface", "gguf"]
@@ -308,6 +308,8 @@ class Recipe(Record, frozen=True, kw_only=True):
     method: str = ""
     """What tells apart recipes of one precision: ``static``, ``dynamic``."""
     options: dict[str, str | int | float | bool] = {}
+    sparsity: float = 0.0
+    """Share of each layer's weights that is set to zero before anything else, as the user asked by name: 0.2 is ``-pruned20``."""
     calibrated: bool = False
     """Whether building needs calibration items."""
     needs: tuple[str, ...] = ()
@@ -327,9 +329,15 @@ class Recipe(Record, frozen=True, kw_only=True):
         return str(self.tuning.get("device", "CPU"))
 
     @property
+    def pruned_percent(self) -> int:
+        """The sparsity in percent."""
+        return round(100 * self.sparsity)
+
+    @property
     def name(self) -> str:
-        """``onnxruntime-int8-static, ``openvino-int8@threads=1,hint=throughput``."""
-        plain = "-".join(part for part in (self.framework, self.precision, self.method) if part)
+        """``onnxruntime-int8-static``, ``openvino-int8-pruned20``, ``openvino-int8@threads=1,hint=throughput``."""
+        pruned = f"pruned{self.pruned_percent}" if self.sparsity else ""
+        plain = "-".join(part for part in (self.framework, self.precision, self.method, pruned) if part)
         return plain + "@" * bool(self.tuning) + ",".join(f"{key}={value}" for key, value in self.tuning.items())
 
 

@@ -32,7 +32,19 @@ ENTRY_POINTS = "pytest_edgeai"
 TIMES = ("call", "start", "process", "block")
 """When a metric may be armed and read."""
 RESERVED = frozenset(
-    {"speedup", "throughput", "size", "accuracy", "offline", "name", "recipe", "rigor", "baseline", "reference"}
+    {
+        "speedup",
+        "throughput",
+        "size",
+        "compressed_size",
+        "accuracy",
+        "offline",
+        "name",
+        "recipe",
+        "rigor",
+        "baseline",
+        "reference",
+    }
     | {
         "ttft",
         "tpot",

@@ -58,9 +58,10 @@ class Settings:
     )
     recipe: str | None = _option(
         None,
-        "Only variants whose name matches one of these globs, separated by spaces; with @key=value,... the engine is tuned: "
-        "'openvino-int8 openvino-int8@threads=1 onnxruntime-*@batch=8' (threads, batch, hint, device, precision).",
-        "GLOB[@KEY=VALUE,...]",
+        "Only variants whose name matches one of these globs, separated by spaces; with -prunedPERCENT weights are set to zero first, with "
+        "@key=value,... the engine is tuned: 'openvino-int8-pruned20 openvino-int8@threads=1 onnxruntime-*@batch=8' (threads, batch, hint, "
+        "device, precision).",
+        "GLOB[-prunedN][@KEY=VALUE,...]",
     )
     plan: bool = _option(
         False, "Print what would be built and measured and why, and what is refused and why; run nothing."

@@ -4,13 +4,14 @@ import difflib
 import fnmatch
 import itertools
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, get_args
 
 import msgspec
 
 from pytest_edgeai import device as devices
-from pytest_edgeai import guidance, registry
+from pytest_edgeai import guidance, pruning, registry
 from pytest_edgeai.errors import ModelError, UsageError, unknown
 from pytest_edgeai.language.checkpoint import no_tokenizer
 from pytest_edgeai.protocols import Framework
@@ -54,30 +55,32 @@ def catalogue(
 ) -> list[Recipe]:
     """Every recipe that could be asked for, in the target's order of preference: pure, and the same on every machine.
 
-    ``wanted`` is a list of ``GLOB[@key=value,...]``, separated by spaces; a glob is matched with the recipes' names, and with the baseline's,
-    too, where it is tuned. Raises UsageError where one matches nothing or can't be read.
+    ``wanted`` is a list of ``GLOB[-prunedPERCENT][@key=value,...]``, separated by spaces; a glob is matched with the recipes' names, and with the
+    baseline's, too, where it is pruned or tuned. Raises UsageError where one matches nothing or can't be read.
     """
     engines = list(frameworks)
     offered = [recipe for engine in engines for recipe in registry.ask_for_recipes(engine, "catalogue", target, kind)]
     parts = (wanted or "").split()
     chosen = [] if parts else offered
     for part in parts:
-        glob, at, tuned = part.partition("@")
+        untuned, at, tuned = part.partition("@")
+        glob, sparsity = _sparsity(part, untuned)
+        changed = sparsity or at
         baselines = [recipe for engine in engines for recipe in registry.ask_for_recipes(engine, "baseline", kind)]
-        known = {recipe.name: recipe for recipe in (*offered, *(baselines if at else ()))}
+        known = {recipe.name: recipe for recipe in (*offered, *(baselines if changed else ()))}
         matching = [recipe for name, recipe in known.items() if fnmatch.fnmatchcase(name, glob)]
         if not matching and not _any_matches(_offered(engines, [target]), glob):
             apart = " Names are separated by blanks, not by commas." if "," in glob else ""
             raise UsageError(f"No recipe's name matches --edge-recipe {part}.{apart}{_meant(glob, known)}")
         tuning = _tuning(part, tuned) if at else {}
-        chosen = [*chosen, *(msgspec.structs.replace(recipe, tuning=tuning) if at else recipe for recipe in matching)]
+        chosen = [*chosen, *(msgspec.structs.replace(one, sparsity=sparsity, tuning=tuning) for one in matching)]
     distinct = [recipe for place, recipe in enumerate(chosen) if recipe not in chosen[:place]]
     return sorted(distinct, key=lambda recipe: (rank(target, recipe.framework, kind), recipe.name))
 
 
 def demand_known(globs: Iterable[str], frameworks: Iterable[Framework], targets: Iterable[Target], where: str) -> None:
-    """Raises UsageError for a glob (its part before ``@``) that matches no recipe's name, for no kind of model and no target."""
-    wanted = list(dict.fromkeys(glob.partition("@")[0] for glob in globs))
+    """Raises UsageError for a glob (without its pruning and tuning) that matches no recipe's name, for no kind of model and no target."""
+    wanted = list(dict.fromkeys(_sparsity(glob, glob.partition("@")[0])[0] for glob in globs))
     if not wanted:
         return
     engines = list(frameworks)
@@ -101,6 +104,19 @@ def _offered(engines: Sequence[Framework], targets: Iterable[Target]) -> set[str
         for engine in engines
         for recipe in registry.ask_for_recipes(engine, "catalogue", target, kind)
     }
+
+
+def _sparsity(part: str, name: str) -> tuple[str, float]:
+    """``openvino-int8-pruned20`` as the name and the share. Raises UsageError."""
+    found = re.fullmatch(r"(.+)-pruned([^-]*)", name)
+    if found is None:
+        return name, 0.0
+    percent = int(found[2]) if re.fullmatch(r"[0-9]{1,3}", found[2]) else 0
+    if not pruning.LEAST <= percent <= pruning.MOST:
+        raise UsageError(
+            f"'{part}': what follows -pruned is a whole number of percent from {pruning.LEAST} to {pruning.MOST}, as in openvino-int8-pruned20."
+        )
+    return found[1], percent / 100
 
 
 def _tuning(part: str, text: str) -> dict[str, str | int]:
@@ -215,13 +231,15 @@ def plan(
         elif recipe.calibrated and calibration_items == 0:
             refusal = "It needs calibration items, and there are none: give a dataset, or a larger one, with --edge-dataset (made-up inputs would calibrate nothing)."
         else:
-            refusal = registry.ask(framework, "refusal", recipe, assessment, device)
+            refusal = pruning.refusal(recipe, kind, assessment)
+            refusal = refusal or registry.ask(framework, "refusal", recipe, assessment, device)
         if refusal is None:
-            reason, citations = (
-                registry.ask(framework, "reason", recipe, assessment, device),
-                preferences[places[recipe.framework]].citations,
+            reason = registry.ask(framework, "reason", recipe, assessment, device)
+            if recipe.sparsity:
+                reason += f" Before that, {recipe.pruned_percent} % of each layer's weights, the smallest, become zero."
+            offers.append(
+                Offer(recipe=recipe, reason=reason, citations=preferences[places[recipe.framework]].citations)
             )
-            offers.append(Offer(recipe=recipe, reason=reason, citations=citations))
         else:
             refused.append(Refusal(recipe=recipe.name, reason=refusal))
     offered = {offer.recipe.framework for offer in offers}

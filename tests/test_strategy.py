@@ -128,6 +128,26 @@ def test_tuning_is_part_of_the_recipe_with_numbers_as_numbers():
     assert found == msgspec.structs.replace(recipe("mid-int4"), tuning=found.tuning)
 
 
+def test_pruning_is_part_of_the_recipe_and_of_its_name():
+    (found,) = strategy.catalogue(engines(), target("zeta", "mid"), "onnx", "mid-int4-pruned20@threads=2")
+
+    assert found == msgspec.structs.replace(recipe("mid-int4"), sparsity=0.2, tuning={"threads": 2})
+    assert found.name == "mid-int4-pruned20@threads=2"
+
+
+@pytest.mark.parametrize("percent", ["", "0", "96", "x", "1000", "2.5", "²"])
+def test_a_percentage_that_can_not_be_pruned_is_told(percent):
+    with pytest.raises(UsageError, match="what follows -pruned is a whole number of percent from 1 to 95"):
+        strategy.catalogue(engines(), target("zeta"), "onnx", f"zeta-*-pruned{percent}")
+
+
+def test_a_marker_may_name_pruned_recipes():
+    strategy.demand_known(["mid-int4-pruned20", "mid-*-pruned50@threads=1"], engines(), [target("zeta")], "a test")
+
+    with pytest.raises(UsageError, match="No recipe's name matches 'mid-int5'"):
+        strategy.demand_known(["mid-int5-pruned20"], engines(), [target("zeta")], "a test")
+
+
 def test_the_baseline_is_among_what_can_be_tuned_and_not_among_what_can_be_built():
     frameworks = [Engine("onnxruntime", recipe("onnxruntime-int8"), baseline=recipe("onnxruntime-fp32"))]
 

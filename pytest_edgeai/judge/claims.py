@@ -22,9 +22,10 @@ SPEEDUPS = {
 """Quantity -> the speed-up that a ratio of two of it is. Tokens of a prompt a second are one over the time to first token."""
 RATES = {"ttft.p50": "prefill.throughput", "tpot.p50": "decode.throughput"}
 """Times of a phase -> the rate that is one over them."""
-EXACT = frozenset({"size", "offline"})
+SIZES = frozenset({"size", "compressed_size"})
+EXACT = SIZES | {"offline"}
 SCORED = frozenset({"accuracy", "agreement", "perplexity", "bits_per_byte", "kl_divergence"})
-"""Families of quantities that are known exactly, and that items or texts are scored for."""
+"""Families of quantities that are counted in bytes of files, that are known exactly, and that items or texts are scored for."""
 _OPPOSITE = {">=": "<=", ">": "<=", "<=": ">=", "<": ">="}
 
 

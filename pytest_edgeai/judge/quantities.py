@@ -11,7 +11,7 @@ from pytest_edgeai.language.generation import of_tokens
 from pytest_edgeai.protocols import Metric
 from pytest_edgeai.records import Figure, Recipe, Verdict
 
-OWN = {"speedup": "x", "throughput": "items/s", "size": "bytes", "accuracy": "proportion"}
+OWN = {"speedup": "x", "throughput": "items/s", "size": "bytes", "compressed_size": "bytes", "accuracy": "proportion"}
 """Quantity -> unit, of those that no single sensor reads."""
 PERCENTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p999": 0.999}
 """What is asked of a metric that is read at every call, beside its ``jitter``."""
@@ -26,6 +26,7 @@ PHASES = {
 """Of a language model's call: part of it -> what is asked of it; ``p50`` stands for all of :data:`PERCENTILES`, and ``jitter``."""
 LANGUAGE = {
     "size": "bytes",
+    "compressed_size": "bytes",
     "perplexity": "ppl",
     "bits_per_byte": "bits/byte",
     "kl_divergence": "nats",
@@ -380,6 +381,11 @@ class Subject:
     def size(self) -> Quantity:
         """Bytes of the artifact."""
         return self._single("size")
+
+    @property
+    def compressed_size(self) -> Quantity:
+        """Bytes of the artifact's files as a zip archive holds them: what is downloaded. Zeros take next to none."""
+        return self._single("compressed_size")
 
     @property
     def accuracy(self) -> Quantity:

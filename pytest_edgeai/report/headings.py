@@ -64,6 +64,7 @@ TENSOR = Headings(
     columns=(
         Column("accuracy", "Accuracy"),
         Column("size", "Size"),
+        Column("compressed_size", "Compressed"),
         Column("latency.p50", "Latency p50"),
         Column("latency.p95", "Latency p95"),
         Column("speedup", "Speed-up"),
