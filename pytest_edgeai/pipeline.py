@@ -26,9 +26,9 @@ import msgspec
 
 from pytest_edgeai import assess as assessing
 from pytest_edgeai import build as building
+from pytest_edgeai import choosing, folders, frontier, guidance, objectives, registry, scoring, screening, strategy
 from pytest_edgeai import corpus as corpora
 from pytest_edgeai import device as devices
-from pytest_edgeai import folders, guidance, registry, scoring, screening, strategy
 from pytest_edgeai.assess import files as model_files
 from pytest_edgeai.corpus import Corpus, TextFiles
 from pytest_edgeai.dataset import (
@@ -53,6 +53,7 @@ from pytest_edgeai.measure import pace
 from pytest_edgeai.measure.bench import Bench, Setup
 from pytest_edgeai.measure.hostlock import HostLock
 from pytest_edgeai.measure.process import run_task
+from pytest_edgeai.objectives import Objective
 from pytest_edgeai.precedents import Precedent, Precedents
 from pytest_edgeai.progress import Progress
 from pytest_edgeai.protocols import Choosy, Placing
@@ -64,6 +65,7 @@ from pytest_edgeai.records import (
     Device,
     EngineDevice,
     Figure,
+    Front,
     LanguageFacts,
     Model,
     ModelKind,
@@ -137,6 +139,8 @@ class Run:
         self.target = self.with_limits("")
         self.required = guidance.requirements(settings.require)
         """Requirements that the user named; UsageError for one that is not known."""
+        self.preferred = objectives.preferences(settings.prefer)
+        """Objective -> its share in the choice, as the user said; UsageError for what can't be read."""
         standing = devices.standing(self._detected, self.target)
         self._may_stand_in = standing == "stand-in"
         self.standing = "foreign" if self._may_stand_in and not settings.stand_in else standing
@@ -579,6 +583,7 @@ class Study:
                 self._demand_one_of(recipes)
                 screened = self._screen([*unoptimized, *(recipe.name for recipe in recipes)])
                 _publish(kept, msgspec.json.encode(screened))
+                self._note("front", self._front([recipe.name for recipe in recipes if recipe.name in screened]))
         baselines = {name: screened.pop(name) for name in unoptimized if name in screened}
         if not screened:
             self._demand_one_of(recipes)
@@ -591,12 +596,30 @@ class Study:
         is_restricted = 0 < len(fit) < len(screened)
         screened = fit or screened
         compared = {name: baselines[self._baseline_of(name)] | scored for name in screened}
-        choice = strategy.choose(screened, recipes, compared, self.target, self.plan.preferences)
+        choice = choosing.choose(screened, recipes, compared, self.target, self.plan.preferences, self.run.preferred)
         if is_restricted:
             only = f"only what may run on {' or '.join(self.target.hardware.accelerators)} is chosen"
             choice = msgspec.structs.replace(choice, reason=f"{choice.reason}; {only}")
         self._note("choice", choice)
         return choice
+
+    def _front(self, names: Sequence[str]) -> Front:
+        """Of variants that were screened, on all items that are scored: it tells, and decides nothing."""
+        known = {name: self._figures[name] for name in names}
+        keys = {name: self.variant(name).key for name in names}
+        return frontier.front(
+            known, objectives.measured(known.values()), self._shown, lambda one, other: keys[one] == keys[other]
+        )
+
+    def _shown(self, one: str, other: str, objective: Objective, better: bool) -> bool:
+        """Whether scores of the same items show that ``one`` is better, or else no worse than by what is equal in practice."""
+        margin = 0.0 if better else objective.alike
+        operator, limit = (">=", 1 - margin) if objective.more else ("<=", 1 + margin)
+        claim = Claim(one, objective.quantity, operator, limit, other, unit="ratio")
+        try:
+            return self._evaluation.find(claim, RIGOR["quick"]).outcome is Outcome.PASS
+        except EdgeError:  # too few items, or other tokens: then it isn't shown
+            return False
 
     def _demand_one_of(self, recipes: Sequence[Recipe]) -> None:
         """Raises ModelError where every variant failed, UnsupportedError where every one was refused."""

@@ -536,6 +536,18 @@ class Verdict(Record, frozen=True, kw_only=True):
         return "\n".join(self.lines())
 
 
+class Candidate(Record, frozen=True, kw_only=True):
+    """One of the variants that could have been the choice."""
+
+    recipe: str
+    score: float
+    """The weighted sum of its gains; of variants that break limits, by how much they miss them together (ln of the ratios), negative."""
+    gains: dict[str, float] = {}
+    """Objective -> how good it is: 0 is as the baseline, 1 is better by as much as the target demands."""
+    breaks: tuple[str, ...] = ()
+    """The target's limits that its screening estimates break."""
+
+
 class Choice(Record, frozen=True, kw_only=True):
     """The recommended variant, and how it was found."""
 
@@ -544,6 +556,89 @@ class Choice(Record, frozen=True, kw_only=True):
     reason: str
     breaks: tuple[str, ...] = ()
     """The target's limits that its screening estimates break."""
+    weights: dict[str, float] = {}
+    """Objective -> share of its gain in the score; they add up to 1."""
+    is_knee: bool = True
+    """Whether nobody said what to prefer, so that it is the knee point of the front."""
+    ranking: tuple[Candidate, ...] = ()
+    """It, then the others from the best to the worst: those that meet the limits, or where none does, all of them."""
+    second: str = ""
+    """The next best; empty where there is none."""
+    changes: tuple[str, ...] = ()
+    """Sentences: what it would take for the second best to be the choice."""
+
+
+class Beaten(Record, frozen=True, kw_only=True):
+    """A variant that another one beats, or seems to."""
+
+    recipe: str
+    by: str
+    evidence: tuple[str, ...]
+    """A sentence for each objective; of one that only seems to be beaten, what isn't shown."""
+
+
+class Front(Record, frozen=True, kw_only=True):
+    """The Pareto front of the variants, with its uncertainty."""
+
+    objectives: tuple[str, ...]
+    confidence: float
+    """Of each comparison of two variants in one objective."""
+    members: tuple[str, ...]
+    """Those that nothing is shown to beat; in the plan's order."""
+    beaten: tuple[Beaten, ...] = ()
+    """Shown to be no better than another one in anything, and worse in something."""
+    undecided: tuple[Beaten, ...] = ()
+    """Members whose estimates another one's beat, without that being shown."""
+    alike: tuple[tuple[str, str], ...] = ()
+    """Members that are equal in practice in every objective."""
+
+
+class Trial(Record, frozen=True, kw_only=True):
+    """One recipe that a search tried."""
+
+    number: int
+    """Of Optuna's trial."""
+    recipe: Recipe
+    state: Literal["measured", "cut", "refused", "failed"]
+    """``cut``: it surely breaks a limit, or is surely beaten, so that no more was measured."""
+    figures: dict[str, Figure] = {}
+    gains: dict[str, float] = {}
+    """Objective -> how good it is, as in :class:`Candidate`."""
+    missed: float = 0.0
+    """By how much its estimates miss the limits together: the sum of ln of the ratios."""
+    breaks: tuple[str, ...] = ()
+    """The limits that its estimates break."""
+    evidence: str = ""
+    """Why it was cut, refused, or what failed, in a sentence."""
+    seconds: dict[str, float] = {}
+    """What was done -> how long: ``build``, ``score``, ``measure``."""
+
+    @property
+    def name(self) -> str:
+        """The recipe's name."""
+        return self.recipe.name
+
+
+class Search(Record, frozen=True, kw_only=True):
+    """What a search for the best variant came to."""
+
+    study: str
+    """Name of Optuna's study."""
+    storage: str
+    """Where it is kept; a search that is asked for again goes on there."""
+    points: int
+    """Recipes that could have been tried."""
+    stopped: str
+    """Why it ended: ``40 trials``, ``the budget of 120 s``, ``every point was tried``."""
+    trials: tuple[Trial, ...]
+    resumed: int
+    """How many of them an earlier search had tried."""
+    finalists: tuple[str, ...]
+    """Recipes that were measured more closely, to choose between them."""
+    choice: Choice
+    front: Front
+    seconds: dict[str, float]
+    """What this search did -> how long, in all: ``build``, ``score``, ``measure``, ``screen``, ``total``."""
 
 
 # What a run came to ----------------------------------------------------------------------------------------------------------
@@ -595,6 +690,8 @@ class ModelResult(Record, frozen=True, kw_only=True):
     limits: Limits | None = None
     """What was demanded of its variants; ``None``: the target's."""
     choice: Choice | None
+    front: Front | None = None
+    """Of the variants that were screened; ``None``: none was."""
     measurements: tuple[Measurement, ...]
 
 

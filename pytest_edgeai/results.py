@@ -16,6 +16,7 @@ from pytest_edgeai.records import (
     Choice,
     Device,
     Figure,
+    Front,
     GateResult,
     Measurement,
     ModelResult,
@@ -41,6 +42,7 @@ class _Findings:
         self.refusals: dict[str, Refusal] = {}
         """By engines that turned out not to take the model when they were to build it."""
         self.choice: Choice | None = None
+        self.front: Front | None = None
 
     def add(self, kind: str, fact: Any) -> None:
         match kind:
@@ -61,6 +63,8 @@ class _Findings:
             case "refusal":
                 found_late = msgspec.convert(fact, Refusal)
                 self.refusals.setdefault(found_late.recipe, found_late)
+            case "front":
+                self.front = msgspec.convert(fact, Front)
             case "choice":
                 self.choice = msgspec.convert(fact, Choice)
             case _:
@@ -81,6 +85,7 @@ class _Findings:
             refusals=(*header.refusals, *self.refusals.values()),
             variants=tuple(variants),
             choice=self.choice,
+            front=self.front,
             measurements=tuple(self.measurements),
         )
 

@@ -18,9 +18,10 @@ from pytest_edgeai.measure.turns import Turns
 from pytest_edgeai.records import Figure, Measurement, Variant
 from pytest_edgeai.registry import Registry
 
-PROCESSES = 2
+PROCESSES = 4
+"""Of the variant, each with its memory and its start: the one whose calls are timed, and one for each pair."""
 CALLS = 100
-PAIRS = 3
+PAIRS = PROCESSES - 1
 ROUNDS = 15
 """Pairs of processes, and rounds of each."""
 BLOCKS = 8
@@ -64,28 +65,35 @@ def screen(
     _add_calls(found, "latency", "s", calls)
     rates = variant.recipe.batch * np.array([len(block) / block.sum() for block in np.array_split(calls, BLOCKS)])
     found.figures["throughput"] = figures.of_rates(rates)
-    begin, noise = time.perf_counter(), Noise()
-    for _ in range(PROCESSES - 1):
-        with Bench(variant, setup, once) as bench:
-            for quantity, values in readings([bench]).items():
-                columns.setdefault(quantity, []).extend(values)
-    found.measurements.append(_processes(variant.name, columns, PHASE, time.perf_counter() - begin, noise))
-    for quantity, values in columns.items():
-        found.figures[quantity] = figures.of_range(values, known[quantity], "processes")
     for name in registry.metrics_per("call"):
         for part, unit in registry.metrics[name].units.items() if name != "latency" else ():
             _screen_calls(found, variant, setup, name, part, unit)
+    begin, noise = time.perf_counter(), Noise()
     if variant.key == baseline.key:
         found.figures["speedup"] = figures.exact(1, "x", "by definition")
-        return found
-    with Turns(baseline, variant, setup, limit=limit, pairs=PAIRS, seed=seed, patience=PATIENCE) as turns:
-        rounds = []
-        for number in range(PAIRS * ROUNDS):
-            turns.wait()
-            rounds.append(turns.round(number % PAIRS))
-        found.figures["speedup"] = figures.of_turns(np.array(rounds))
-        found.measurements.append(turns.measurement(PHASE))
+        for _ in range(PROCESSES - 1):
+            with Bench(variant, setup, once) as bench:
+                _extend(columns, readings([bench]))
+    else:
+        with Turns(
+            baseline, variant, setup, limit=limit, pairs=PAIRS, seed=seed, patience=PATIENCE, metrics=once
+        ) as turns:
+            rounds = []
+            for number in range(PAIRS * ROUNDS):
+                turns.wait()
+                rounds.append(turns.round(number % PAIRS))
+            found.figures["speedup"] = figures.of_turns(np.array(rounds))
+            found.measurements.append(turns.measurement(PHASE))
+            _extend(columns, turns.readings)
+    found.measurements.append(_processes(variant.name, columns, PHASE, time.perf_counter() - begin, noise))
+    for quantity, values in columns.items():
+        found.figures[quantity] = figures.of_range(values, known[quantity], "processes")
     return found
+
+
+def _extend(columns: dict[str, list[float]], more: Mapping[str, list[float]]) -> None:
+    for quantity, values in more.items():
+        columns.setdefault(quantity, []).extend(values)
 
 
 def screen_language(variant: Variant, setup: Setup, registry: Registry) -> Screened:

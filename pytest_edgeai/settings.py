@@ -93,6 +93,12 @@ class Settings:
         "model-diversity, ease-of-use.",
         "NAMES",
     )
+    prefer: str | None = _option(
+        None,
+        "What the choice is to be best in, with weights: 'latency=3,accuracy=2,memory=1' (also size, energy); what isn't named has no say. Without it "
+        "the choice is the knee point of the Pareto front.",
+        "NAME=WEIGHT,...",
+    )
     release: str | None = _option(None, "Name of the release that is judged.", "NAME")
     report: str = _option("reports/latest", "Folder for index.html and results.json.", "DIR")
     cache: str | None = _option(None, "Folder that keeps variants (default: the user's cache folder).", "DIR")

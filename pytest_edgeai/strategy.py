@@ -3,7 +3,6 @@
 import difflib
 import fnmatch
 import itertools
-import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, get_args
@@ -17,20 +16,15 @@ from pytest_edgeai.language.checkpoint import no_tokenizer
 from pytest_edgeai.protocols import Framework
 from pytest_edgeai.records import (
     Assessment,
-    Choice,
     Citation,
     Device,
-    Figure,
-    Limits,
     ModelKind,
     Offer,
     Plan,
-    Preference,
     Recipe,
     Refusal,
     Target,
 )
-from pytest_edgeai.units import show
 
 SECONDS_TO_BUILD = 8
 SECONDS_TO_SCREEN = 6
@@ -322,125 +316,3 @@ def lines(plan: Plan, target: Target, here: str, why_not_measured: str | None) -
 
 def _cited(citations: Iterable[Citation]) -> str:
     return "; ".join(f"{citation.rule}, because {citation.fact}" for citation in citations)
-
-
-SAME_SPEED = 1.05
-"""Speeds within this factor are equal in practice: the target's order of preference decides between them."""
-DECODE = "decode.throughput"
-"""What language models are ranked by: engines have baselines of their own, so their speed-ups don't compare."""
-
-
-def choose(
-    screened: Mapping[str, Mapping[str, Figure]],
-    recipes: Sequence[Recipe],
-    baselines: Mapping[str, Mapping[str, Figure]],
-    target: Target,
-    preferences: Sequence[Preference] = (),
-) -> Choice:
-    """The fastest variant whose screening estimates meet the target's limits; else the nearest to them, with what it breaks.
-
-    ``screened``: recipe name -> quantity -> figure, at least one; ``recipes`` in order of preference, and ``preferences`` what made
-    that order; ``baselines``: recipe name -> what it is compared with, memory of its baseline and quality of the reference. A limit on a quantity
-    that was not measured (no data, or a device that is not of the target) can't be broken; the gates say so when they are asked. Where some are
-    measured and others can't be, only those that are can be chosen.
-    """
-    ranked_by = DECODE if any(DECODE in figures for figures in screened.values()) else "speedup"
-    if any(ranked_by in figures for figures in screened.values()):
-        # What is measured here comes before what can't be.
-        screened = {name: figures for name, figures in screened.items() if ranked_by in figures}
-    shortfalls = {name: _shortfalls(figures, baselines[name], target.limits) for name, figures in screened.items()}
-    meeting = [name for name in screened if not shortfalls[name]]
-    order = {recipe.name: place for place, recipe in enumerate(recipes)}
-    if not meeting:
-        nearest = min(screened, key=lambda name: (sum(short for short, _ in shortfalls[name]), order[name]))
-        breaks = tuple(sentence for _, sentence in shortfalls[nearest])
-        return Choice(
-            recipe=nearest,
-            meets_limits=False,
-            reason=f"no variant meets all limits of {target.name} in screening; this one comes nearest",
-            breaks=breaks,
-        )
-    speeds = {name: screened[name][ranked_by] for name in meeting if ranked_by in screened[name]}
-    if not speeds:
-        smallest = min(meeting, key=lambda name: (screened[name]["size"].estimate, order[name]))
-        return Choice(
-            recipe=smallest,
-            meets_limits=True,
-            reason="the smallest that meets the limits; speed can't be measured on this device",
-        )
-    best = max(speed.estimate for speed in speeds.values())
-    equals = [name for name in speeds if speeds[name].estimate * SAME_SPEED >= best]
-    chosen = min(equals, key=lambda name: order[name])
-    seen = f"({show(speeds[chosen].estimate, speeds[chosen].unit)} in screening)"
-    reason = (
-        f"the fastest {seen} of {len(meeting)} variants that meet the limits of {target.name}"
-        if len(meeting) > 1
-        else f"alone in meeting the limits of {target.name} {seen}"  # others may be faster
-    )
-    tie = _tie(chosen, [name for name in equals if name != chosen], recipes, preferences)
-    return Choice(recipe=chosen, meets_limits=True, reason=reason + tie)
-
-
-def _tie(chosen: str, others: Sequence[str], recipes: Sequence[Recipe], preferences: Sequence[Preference]) -> str:
-    """What put the chosen one before others that are as fast."""
-    if not others:
-        return ""
-    frameworks = {recipe.name: recipe.framework for recipe in recipes}
-    rivals = [frameworks[name] for name in others if frameworks[name] != frameworks[chosen]]
-    if not rivals:
-        rule = "name"
-    elif not preferences:
-        rule = "the target's order of preference"
-    else:
-        found = {preference.framework: preference for preference in preferences}
-        citation = guidance.between(found[frameworks[chosen]], found[rivals[0]])
-        rule = f"the rule '{citation.rule}', because {citation.fact}"
-    return f", before {', '.join(others)} by {rule}"
-
-
-def _shortfalls(
-    figures: Mapping[str, Figure], baseline: Mapping[str, Figure], limits: Limits
-) -> list[tuple[float, str]]:
-    """For each broken limit, how far it is missed (ln of the ratio) and a sentence."""
-
-    def ratio(quantity: str) -> float | None:
-        if quantity not in figures or quantity not in baseline or baseline[quantity].estimate <= 0:
-            return None
-        return figures[quantity].estimate / baseline[quantity].estimate
-
-    def value(quantity: str) -> float | None:
-        return figures[quantity].estimate if quantity in figures else None
-
-    at_least = (
-        (
-            ratio("accuracy"),
-            limits.accuracy_kept,
-            "keeps {} of the reference's accuracy, the limit is {}",
-            "proportion",
-        ),
-        (value("speedup"), limits.speedup, "is {} as fast as the baseline, the limit is {}", "x"),
-        (value("decode.speedup"), limits.speedup, "decodes {} as fast as the baseline, the limit is {}", "x"),
-    )
-    at_most = (
-        (ratio("perplexity"), limits.perplexity, "has {} of the reference's perplexity, the limit is {}", "x"),
-        (value("kl_divergence"), limits.kl_divergence, "diverges by {} from the reference, the limit is {}", "nats"),
-        (value("ttft.p95"), limits.ttft, "takes {} to its first token (p95), the limit is {}", "s"),
-        (
-            ratio("memory.footprint"),
-            limits.footprint,
-            "takes {} of the baseline's own memory, the limit is {}",
-            "proportion",
-        ),
-        (value("size"), limits.package, "is {} large, the limit of the package is {}", "bytes"),
-        (value("memory.peak"), limits.memory_bytes, "peaks at {}, the limit is {}", "bytes"),
-    )
-    missed = [
-        (math.log(limit / max(seen, 1e-9)), text.format(show(seen, unit), show(limit, unit)))
-        for seen, limit, text, unit in at_least
-        if seen is not None and seen < limit
-    ]
-    return missed + [
-        (math.log(seen / limit), text.format(show(seen, unit), show(limit, unit)))
-        for seen, limit, text, unit in at_most
-        if seen is not None and limit is not None and seen > limit
-    ]

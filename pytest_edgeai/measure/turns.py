@@ -6,13 +6,14 @@ import random
 import statistics
 import time
 from collections import Counter
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
 import numpy as np
 
 from pytest_edgeai.errors import ModelError
-from pytest_edgeai.measure.bench import ALONE, Bench, Load, Setup
+from pytest_edgeai.measure.bench import ALONE, Bench, Load, Setup, readings
 from pytest_edgeai.measure.noise import Noise
 from pytest_edgeai.measure.pace import Pace
 from pytest_edgeai.measure.quiet import Quiet
@@ -44,7 +45,7 @@ ROUNDING = 0.05
 class Turns:
     """Satisfies :class:`pytest_edgeai.protocols.TurnSampler`.
 
-    ``patience``: seconds that may be waited in all for free cores.
+    ``patience``: seconds that may be waited in all for free cores. ``metrics``: what to read while the variant is loaded, see :attr:`readings`.
 
     Under "both sides take the same time in every slot" the order, drawn anew each round by a fair coin, makes either side the faster
     one with probability 1/2, whatever the noise. That is exact only when both slots are equally long, so the side that may be faster
@@ -64,8 +65,9 @@ class Turns:
         seed: int,
         patience: float = 0.0,
         load: Load = ALONE,
+        metrics: Sequence[str] = (),
     ) -> None:
-        self._load = load
+        self._load, self._metrics = load, metrics
         self._names = f"{variant.name}/{baseline.name}"
         self._random = random.Random(seed)  # noqa: S311 - a coin, not a secret
         self._noise = Noise()
@@ -148,6 +150,11 @@ class Turns:
             | self._pace.facts(self._pairs[-1][0].canary(CANARIES)),
         )
 
+    @property
+    def readings(self) -> dict[str, list[float]]:
+        """Quantity -> one number for each process of the variant that lives, of the metrics that are read once a process."""
+        return readings([variant for _, variant in self._pairs[self._first :]])
+
     def _turn(self, pair: int, baseline_calls: int, variant_calls: int) -> tuple[float, float, bool]:
         """Seconds an item of each side, and whether the baseline went first."""
         benches, calls = self._pairs[pair], (baseline_calls, variant_calls)
@@ -170,7 +177,10 @@ class Turns:
 
     def _start(self) -> None:
         """One further pair of processes."""
-        baseline, variant = (self._stack.enter_context(Bench(side, self._setup)) for side in self._sides)
+        baseline, variant = (
+            self._stack.enter_context(Bench(side, self._setup, metrics))
+            for side, metrics in zip(self._sides, ((), self._metrics), strict=True)
+        )
         self._pairs.append((baseline, variant))
         # Both or none, for the sides must be alike. Another load may start threads, which would all have the core of the one that starts them.
         if self._load.one_by_one and not (baseline.pin() and variant.pin()):

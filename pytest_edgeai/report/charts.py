@@ -7,9 +7,9 @@ from typing import Any
 from pytest_edgeai.records import Figure, ModelResult, VariantResult
 from pytest_edgeai.report.figures import figure, interval, interval_name, shown, uncertain
 from pytest_edgeai.report.headings import Axis, headings_of, quality_of
-from pytest_edgeai.report.pareto import front
 from pytest_edgeai.report.roles import badges, is_choice
 from pytest_edgeai.report.text import plain
+from pytest_edgeai.stats.pareto import front
 
 _SCALES = {
     "s": ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs")),
@@ -75,8 +75,8 @@ def _measured(model: ModelResult, quality: Axis, cost: Axis) -> list[Measured]:
 
 
 def _on_front(measured: list[Measured], quality: Axis, cost: Axis) -> list[VariantResult]:
-    """A front is of what is better when it is more and of what is better when it is less: what goes the other way is turned."""
-    up, right = 1 if quality.more else -1, -1 if cost.more else 1
+    """By the estimates; what is better when it is less is turned."""
+    up, right = 1 if quality.more else -1, 1 if cost.more else -1
     indices = front([(up * good.estimate, right * spent.estimate) for _, good, spent in measured])
     return [measured[i][0] for i in indices]
 
