@@ -46,18 +46,18 @@ def choose(
     known = {name: screened[name] for name in meeting}
     compared = objectives.measured(known.values())
     gains = _gains(known, compared, baselines, target.limits)
-    shares = _shares(compared, gains, weights or {})
-    scores = {name: sum(shares[one] * gains[name][one] for one in shares) for name in meeting}
+    weighed = shares(compared, gains, weights or {})
+    scores = {name: sum(weighed[one] * gains[name][one] for one in weighed) for name in meeting}
     best = max(scores, key=scores.__getitem__)
-    alike = [name for name in meeting if objectives.are_alike(_heeded(compared, shares), known[name], known[best])]
+    alike = [name for name in meeting if objectives.are_alike(_heeded(compared, weighed), known[name], known[best])]
     chosen = alike[0]  # in order of preference
     ranking = [chosen, *sorted((name for name in meeting if name != chosen), key=lambda name: -scores[name])]
     told = f"{len(meeting)} variants that meet the limits of {target.name}"
     if len(meeting) == 1:
         reason = f"alone in meeting the limits of {target.name}{_seen(known[chosen], speed)}"
     elif weights:
-        preferred = ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
-        reason = f"the best of {told}{_seen(known[chosen], speed)} by {preferred}{_unheard(weights, shares)}"
+        preferred = ", ".join(f"{name} {share:.0%}" for name, share in weighed.items())
+        reason = f"the best of {told}{_seen(known[chosen], speed)} by {preferred}{_unheard(weights, weighed)}"
     else:
         reason = f"the knee point of {told}{_seen(known[chosen], speed)}: the best in {_and([one.word for one in compared])} together"
     if speed is None:
@@ -67,11 +67,11 @@ def choose(
         recipe=chosen,
         meets_limits=True,
         reason=reason + _tie(chosen, [name for name in alike if name != chosen], recipes, preferences),
-        weights=shares,
+        weights=weighed,
         is_knee=not weights,
         ranking=tuple(Candidate(recipe=name, score=scores[name], gains=gains[name]) for name in ranking),
         second=second,
-        changes=_changes(chosen, second, compared, shares, gains, known, target.limits) if second else (),
+        changes=_changes(chosen, second, compared, weighed, gains, known, target.limits) if second else (),
     )
 
 
@@ -162,10 +162,10 @@ def _gains(
     }
 
 
-def _shares(
+def shares(
     compared: Sequence[Objective], gains: Mapping[str, Mapping[str, float]], weights: Mapping[str, float]
 ) -> dict[str, float]:
-    """Objective -> what a unit of its gain weighs."""
+    """Objective -> what a unit of its gain weighs, as preferred, or else for the knee point of the variants' front; they add up to 1."""
     names = [objective.name for objective in compared]
     heard = {name: weights[name] for name in names if weights.get(name)}
     if heard:

@@ -1,7 +1,9 @@
-"""The console command ``edgeai``: what is not a test. It shows what the plugin would see, decide and try, and builds nothing of yours."""
+"""The console command ``edgeai``: what is not a test. It shows what the plugin would see, decide and try; ``search`` alone builds something."""
 
 import argparse
+import collections
 import dataclasses
+import datetime as dt
 import itertools
 import os
 import shlex
@@ -19,7 +21,7 @@ from pytest_edgeai.errors import EdgeError, UsageError, unknown
 if TYPE_CHECKING:
     from pytest_edgeai.doctor.checkup import CheckUp
     from pytest_edgeai.doctor.engines import Engine, RecipeTrial
-    from pytest_edgeai.records import Assessment, Citation, Limits, Plan, Target
+    from pytest_edgeai.records import Assessment, Citation, Limits, Plan, Search, Target
     from pytest_edgeai.registry import Registry
 
 SCHEMA: Final = 1
@@ -72,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 # Options ---------------------------------------------------------------------------------------------------------------------
 
 
-COMMANDS: Final = ("doctor", "assess", "recommend")
+COMMANDS: Final = ("doctor", "assess", "recommend", "search")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -136,7 +138,51 @@ def _parser() -> argparse.ArgumentParser:
     _option(recommend, "require", wanted, metavar="NAMES")
     _option(recommend, "stand-in", "let this device stand in for the target's", action="store_true")
     recommend.set_defaults(run=_recommend)
+    _add_search(commands, [output, here])
     return parser
+
+
+def _add_search(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
+    search = commands.add_parser(
+        "search",
+        parents=parents,
+        help="the best variant of a model: recipes, pruned and tuned, are built and measured, the most promising ones closely",
+    )
+    search.add_argument(
+        "model", metavar="MODEL", help="an .onnx or .gguf file, or a folder as Hugging Face saves models"
+    )
+    _option(search, "target", "hardware that is deployed to (default: auto)", default="auto", metavar="NAME")
+    _option(
+        search,
+        "dataset",
+        "items to calibrate with and to score, an .npz file; of a language model texts, or lm_eval:TASK",
+        type=lambda text: tasks.dataset(text, Path()),
+        metavar="FILE",
+    )
+    search.add_argument("--trials", type=_count, default=40, metavar="N", help="to try at most, in all (default: 40)")
+    search.add_argument(
+        "--budget", type=_seconds, default=300.0, metavar="SECONDS", help="for all of it (default: 300)"
+    )
+    _option(
+        search,
+        "prefer",
+        "what to be best in: latency=3,accuracy=2,memory=1 (default: the knee point)",
+        metavar="WEIGHTS",
+    )
+    _option(search, "limit", "limits in place of the target's: 'speedup=1.5 package=20MB'", metavar="LIMITS")
+    _option(search, "recipe", "only recipes whose name matches one of these globs", metavar="GLOBS")
+    _option(search, "shape", "sizes of dynamic axes where there is no dataset: seq=128", metavar="AXIS=SIZE")
+    _option(search, "score", "how an item is scored (default: auto)", default="auto", metavar="NAME")
+    _option(search, "stand-in", "let this device stand in for the target's", action="store_true")
+    _option(search, "report", "folder for a report (default: none is written)", metavar="DIR", type=_path)
+    search.add_argument(
+        "--storage",
+        default="",
+        metavar="URL",
+        help="where trials are kept, so that a search goes on and machines share one: sqlite:///FILE, postgresql+psycopg://..., FILE.log (default: in the cache)",
+    )
+    search.add_argument("--seed", type=int, default=0, metavar="N", help="of the sampler (default: 0)")
+    search.set_defaults(run=_search)
 
 
 def _option(parser: argparse.ArgumentParser, name: str, text: str, **how: Any) -> None:
@@ -148,6 +194,12 @@ def _option(parser: argparse.ArgumentParser, name: str, text: str, **how: Any) -
 
 def _path(text: str) -> str:
     return str(Path(text).absolute())
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number, from 1 on")
+    return int(text)
 
 
 def _seconds(text: str) -> float:
@@ -226,6 +278,71 @@ def _recommend(arguments: argparse.Namespace) -> int:
             "next": _next(arguments, run.target.name, bool(plan.offers), study.assessment.language is not None),
         }
     _print(advice, arguments, lambda advice: _recommend_rows(advice, run.here))
+    return 0
+
+
+def _search(arguments: argparse.Namespace) -> int:
+    from pytest_edgeai import report, results, searching
+    from pytest_edgeai.pipeline import Declaration, Run
+    from pytest_edgeai.progress import Progress
+    from pytest_edgeai.settings import Settings
+
+    started = dt.datetime.now(dt.UTC)
+    settings = Settings(
+        target=arguments.target,
+        model=_path(arguments.model),
+        dataset=str(arguments.dataset) if arguments.dataset else None,
+        shape=arguments.shape,
+        score=arguments.score,
+        recipe=arguments.recipe,
+        stand_in=arguments.stand_in,
+        limit=arguments.limit,
+        prefer=arguments.prefer,
+        cache=arguments.cache,
+        search_trials=arguments.trials,
+        search_budget=arguments.budget,
+        **({"report": arguments.report} if arguments.report else {}),
+    )
+    with tempfile.TemporaryDirectory(prefix="pytest-edgeai-") as folder:
+        run = Run(settings, _importable(arguments.plugin), Path(folder), "edgeai", Progress(_say))
+        study = run.study(Declaration(Path(arguments.model), arguments.dataset, settings.score))
+        found = searching.search_for(study, arguments.trials, arguments.budget, arguments.storage, arguments.seed)
+        page = None
+        if arguments.report:
+            gathered = results.gather(
+                Path(folder),
+                settings=settings,
+                registry_=run.registry,
+                target=run.target,
+                device=run.device,
+                standing=run.standing,
+                started=started,
+                command=shlex.join(["edgeai", *sys.argv[1:]]),
+            )
+            try:
+                page = report.write(gathered, Path(arguments.report))
+            except OSError as error:
+                raise UsageError(
+                    f"The report can't be written to {arguments.report}: {error.strerror or error}. Choose another folder with --report."
+                ) from error
+        words = ["pytest", "--pyargs", "pytest_edgeai.suites", f"--edge-model={arguments.model}"]
+        words += [f"--edge-target={run.target.name}", f"--edge-recipe={found.choice.recipe}"]
+        words += [f"--edge-dataset={arguments.dataset}"] if arguments.dataset else []
+        words += [f"--edge-limit={arguments.limit}"] if arguments.limit else []
+        words += ["--edge-stand-in"] if arguments.stand_in else []
+        told = {
+            "schema": SCHEMA,
+            "tool": _version(),
+            "model": study.model,
+            "target": study.target,
+            "device": run.device,
+            "standing": run.standing,
+            "not_measured": run.why_not_measured(),
+            "search": found,
+            "report": str(page) if page else None,
+            "next": [shlex.join(words)],
+        }
+    _print(told, arguments, lambda told: _search_rows(told, run.here))
     return 0
 
 
@@ -407,6 +524,58 @@ def _recommend_rows(advice: dict[str, Any], here: str) -> Iterator[Row]:
     yield "", ""
     yield "Next", ""
     for command in advice["next"]:
+        yield "$", command
+
+
+def _search_rows(told: dict[str, Any], here: str) -> Iterator[Row]:
+    from pytest_edgeai.units import show
+
+    found: Search = told["search"]
+    choice, by_name = found.choice, {trial.name: trial for trial in found.trials}
+    count = collections.Counter(trial.state for trial in found.trials)
+    yield f"{told['model'].name} for {told['target'].name} ({told['target'].title})", ""
+    yield "device", here
+    if told["not_measured"]:
+        yield "note", f"only accuracy and size can be decided here: {told['not_measured']}"
+    states = ", ".join(f"{number} {state}" for state, number in count.items())
+    again = f", {found.resumed} of them by an earlier search" if found.resumed else ""
+    yield "tried", f"{len(found.trials)} of {found.points} recipes ({states}){again}; it ended with {found.stopped}"
+    busy = sum(seconds for what, seconds in found.seconds.items() if what != "total")
+    parts = ", ".join(f"{what} {show(seconds, 's')}" for what, seconds in found.seconds.items() if what != "total")
+    yield "time", f"{show(found.seconds['total'], 's')}, {busy / found.seconds['total']:.0%} of it in {parts}"
+    yield "kept in", found.storage
+    yield "", ""
+    yield ("Best" if choice.meets_limits else "Nothing meets the limits; the nearest"), ""
+    yield choice.recipe, choice.reason
+    for sentence in choice.breaks:
+        yield "", f"it {sentence}"
+    if choice.second:
+        second = next(one for one in choice.ranking if one.recipe == choice.second)
+        yield "second", choice.second
+        for sentence in (*choice.changes, *(f"it {broken}" for broken in second.breaks)):
+            yield "", sentence
+    yield "", ""
+    yield "Pareto front", ""
+    unproven = {one.recipe: one for one in found.front.undecided}
+    for name in found.front.members:
+        figures = found.closely.get(name) or by_name[name].figures
+        shown = [show(figures[one].estimate, figures[one].unit) for one in found.front.objectives if one in figures]
+        open_ = f"; perhaps beaten by {unproven[name].by}" if name in unproven else ""
+        yield name, f"{', '.join(shown)}{open_}"
+    yield "", f"({', '.join(found.front.objectives)})"
+    yield "", ""
+    if any(trial.state in ("refused", "failed") for trial in found.trials):
+        yield "Not built", ""
+        for trial in found.trials:
+            if trial.state in ("refused", "failed"):
+                yield trial.name, f"{trial.state}: {trial.evidence}"
+        yield "", ""
+    if told["report"]:
+        yield "Report", ""
+        yield "page", told["report"]
+        yield "", ""
+    yield "Next", ""
+    for command in told["next"]:
         yield "$", command
 
 

@@ -61,15 +61,15 @@ class Evaluation:
         """Whether the variant has been scored."""
         return (variant, 0) in self._scores
 
-    def find(self, claim: Claim, rules: Rules) -> Finding:
-        """What a claim on accuracy comes to. Raises EdgeError."""
+    def find(self, claim: Claim, rules: Rules, part: str | None = None) -> Finding:
+        """What a claim on accuracy comes to, on a part of the items: the one that the claim is to be decided on, unless it is told. Raises EdgeError."""
         if self._exactly:
             return self._find_exactly(claim, rules)
         if claim.limit > 1 and claim.other is None and self._rule.corpus is None:
             raise UsageError(f"accuracy is a share from 0 to 1, not {claim.limit:g}: write 0.95 for 95 %.")
         # Equality has no chance among unseen items.
         claim = dataclasses.replace(claim, operator=">=" if claim.operator[0] == ">" else "<=")
-        part = CONFIRMATION if claim.fresh else EVALUATION
+        part = part or (CONFIRMATION if claim.fresh else EVALUATION)
         items, groups = len(self._indexes(part)), self._groups(part)
         # A share of right answers can't be more than 1, nor agreement more than the reference's with itself.
         bounded = self._rule.guesses > 0 and not (claim.other and self._rule.labelled)

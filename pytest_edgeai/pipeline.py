@@ -287,6 +287,8 @@ class Study:
         self._built: dict[str, Variant | EdgeError] = {}
         self._figures: dict[str, dict[str, Figure]] = {}
         self._verdicts: dict[Claim, Verdict] = {}
+        self._admitted: dict[str, Recipe] = {}
+        self._bench: Bench | None = None
         self._compressed: dict[str, int] = {}
         """Key of a variant -> bytes; it takes a second for some 40 MB, so it is counted where somebody asks."""
         self._seed = int(digest_of([run.folder.name, str(declaration.path)])[:8], 16)
@@ -309,7 +311,7 @@ class Study:
         return msgspec.structs.replace(self._source, name=self._name, digest=self.assessment.digest)
 
     @functools.cached_property
-    def _key(self) -> str:
+    def key(self) -> str:
         """Tells this study's facts from those of the same model with other data, alike in all processes of a run."""
         declared = self.declaration
         score = declared.score
@@ -414,18 +416,39 @@ class Study:
             self.run.target,
             self.run.device,
             self.model.name,
-            len(self.dataset.indexes(CALIBRATION)) if isinstance(self.dataset, Dataset) else 0,
+            self._calibration_items,
             self.run.settings.prefer_route,
             self.run.required,
             kind,
             strategy.baselines_of([frameworks[name] for name in sorted(installed)], kind),
         )
-        self._note("study", self._header(plan))
+        self.note("study", self._header(plan))
         return plan
 
     def refusal(self, recipe: str) -> str | None:
         """Why there is no variant of this name, as far as is known before it is built; ``None`` where there may be one."""
         return next((refusal.reason for refusal in self.plan.refusals if refusal.recipe == recipe), None)
+
+    def admit(self, recipe: Recipe) -> str | None:
+        """Let a recipe be built that the plan doesn't have; where it can't be, why, in a sentence."""
+        run, frameworks = self.run, self.run.registry.frameworks
+        reason = strategy.refusal_of(
+            recipe,
+            frameworks[recipe.framework],
+            {recipe.framework} if run.answers(recipe.framework) else (),
+            self.assessment,
+            run.target,
+            run.device,
+            self._calibration_items,
+            self.model.kind,
+        )
+        if reason is None:
+            self._admitted[recipe.name] = recipe
+        return reason
+
+    @property
+    def _calibration_items(self) -> int:
+        return len(self.dataset.indexes(CALIBRATION)) if isinstance(self.dataset, Dataset) else 0
 
     @functools.cached_property
     def units(self) -> dict[str, str]:
@@ -437,7 +460,7 @@ class Study:
     def variant(self, name: str) -> Variant:
         """Built or from the cache; a failure is told again each time it is asked for. Raises EdgeError."""
         if name not in self._built:
-            recipe = self._recipe(name)
+            recipe = self.recipe(name)
             try:
                 self._built[name], cached = self._build(recipe)
             except EdgeError as error:
@@ -449,7 +472,7 @@ class Study:
             raise built
         return built
 
-    def _bytes(self, name: str, quantity: str) -> int:
+    def bytes_of(self, name: str, quantity: str) -> int:
         """Of the artifact, as it is or compressed. Raises EdgeError."""
         variant = self.variant(name)
         if quantity == "size":
@@ -463,7 +486,7 @@ class Study:
         self._built[recipe.name] = error
         if isinstance(error, UnsupportedError):
             reason = str(error).removeprefix(f"{recipe.name}: ")
-            self._note("refusal", Refusal(recipe=recipe.name, reason=reason))
+            self.note("refusal", Refusal(recipe=recipe.name, reason=reason))
         else:
             self._note_variant(recipe, "failed", str(error))
 
@@ -489,7 +512,7 @@ class Study:
     # 4. Measuring it: samples -----------------------------------------------------------------------------------------------
 
     @functools.cached_property
-    def _setup(self) -> Setup:
+    def setup(self) -> Setup:
         return Setup(
             modules=self.run.registry.modules,
             threads=self.run.device.cores,
@@ -506,20 +529,20 @@ class Study:
         return self._items.timed()
 
     @functools.cached_property
-    def _sampling(self) -> Sampling:
+    def sampling(self) -> Sampling:
         return Sampling(
             registry=self.run.registry,
             units=self.units,
-            setup=self._setup,
+            setup=self.setup,
             variant=self.variant,
             language=self._language is not None,
-            seed=self._next_seed,
-            note=self._note,
-            note_figure=self._note_figure,
+            seed=self.next_seed,
+            note=self.note,
+            note_figure=self.note_figure,
         )
 
     @functools.cached_property
-    def _evaluation(self) -> Evaluation | Reading:
+    def evaluation(self) -> Evaluation | Reading:
         """Raises UnsupportedError where there is nothing to score."""
         data, rule, population = self.dataset, self._rule, self.declaration.population
         reference = self.plan.baseline.name
@@ -542,12 +565,24 @@ class Study:
             return bench.read(files, timeout=SCORE_TIMEOUT)
 
     @contextlib.contextmanager
+    def scored_by(self, bench: Bench) -> Iterator[None]:
+        """Score its variant in this process meanwhile, in place of one of its own."""
+        self._bench = bench
+        try:
+            yield
+        finally:
+            self._bench = None
+
+    @contextlib.contextmanager
     def _scoring(self, name: str) -> Iterator[Bench]:
+        if self._bench is not None and self._bench.variant.name == name:
+            yield self._bench
+            return
         variant = self.variant(name)
         with (
             self.run.lock.building(),
             self.run.working(f"scoring {name}"),
-            Bench(variant, self._setup) as bench,
+            Bench(variant, self.setup) as bench,
         ):
             yield bench
 
@@ -557,12 +592,12 @@ class Study:
         assert isinstance(self.dataset, Dataset)
         return batched_outputs(self.assessment, self.dataset)
 
-    def _quality(self, name: str, part: str) -> dict[str, Figure]:
+    def quality(self, name: str, part: str) -> dict[str, Figure]:
         """Quantity -> estimate, of a part of the dataset. Raises EdgeError."""
-        found = self._evaluation.figures(name, part)
+        found = self.evaluation.figures(name, part)
         # The report compares all variants on the same items.
-        for quantity, figure in self._evaluation.figures(name, self._evaluation.scored_part).items():
-            self._note_figure(name, quantity, figure)
+        for quantity, figure in self.evaluation.figures(name, self.evaluation.scored_part).items():
+            self.note_figure(name, quantity, figure)
         return found
 
     # 5. Choosing: screening -------------------------------------------------------------------------------------------------
@@ -572,52 +607,61 @@ class Study:
         """The recommended variant: screened once in a run, on selection items and samples of its own."""
         if not self.plan.offers:
             raise UnsupportedError(strategy.nothing(self.plan))
-        unoptimized, recipes = self._unoptimized(), [offer.recipe for offer in self.plan.offers]
+        unoptimized, recipes = self.unoptimized(), [offer.recipe for offer in self.plan.offers]
         for name in [*unoptimized, *(recipe.name for recipe in recipes)]:
             _told(self.variant, name)  # building needs the lock in its other mode
-        kept = self._folder.parent / f"{self._key}-screening.json"
+        kept = self.shared / f"{self.key}-screening.json"
         with self.run.lock.measuring():
             if kept.is_file():  # another process of this run was faster
                 screened = msgspec.json.decode(kept.read_bytes(), type=dict[str, dict[str, Figure]])
             else:
                 self._demand_one_of(recipes)
-                screened = self._screen([*unoptimized, *(recipe.name for recipe in recipes)])
+                screened = self.screen([*unoptimized, *(recipe.name for recipe in recipes)])
                 _publish(kept, msgspec.json.encode(screened))
-                self._note("front", self._front([recipe.name for recipe in recipes if recipe.name in screened]))
-        baselines = {name: screened.pop(name) for name in unoptimized if name in screened}
-        if not screened:
+                self.note("front", self.front([recipe.name for recipe in recipes if recipe.name in screened]))
+        if not screened.keys() - set(unoptimized):
             self._demand_one_of(recipes)
             raise ModelError(f"No variant of {self.model.name} could be screened by another process of this run.")
+        choice = self.choose_from(screened, recipes)
+        self.note("choice", choice)
+        return choice
+
+    def choose_from(self, found: Mapping[str, dict[str, Figure]], recipes: Sequence[Recipe]) -> Choice:
+        """The best of variants that were screened, at least one, together with the unoptimized models; ``recipes`` in order of preference."""
+        unoptimized, screened = self.unoptimized(), dict(found)
+        baselines = {name: screened.pop(name) for name in unoptimized if name in screened}
         reference = baselines[unoptimized[0]]
         scored = {
             quantity: reference[quantity] for quantity in reference if quantity.partition(".")[0] in claims.SCORED
         }
-        fit = {name: found for name, found in screened.items() if self.run.may_run(self._recipe(name))}
+        fit = {name: found for name, found in screened.items() if self.run.may_run(self.recipe(name))}
         is_restricted = 0 < len(fit) < len(screened)
         screened = fit or screened
-        compared = {name: baselines[self._baseline_of(name)] | scored for name in screened}
+        compared = {name: baselines[self.baseline_of(name)] | scored for name in screened}
         choice = choosing.choose(screened, recipes, compared, self.target, self.plan.preferences, self.run.preferred)
         if is_restricted:
             only = f"only what may run on {' or '.join(self.target.hardware.accelerators)} is chosen"
             choice = msgspec.structs.replace(choice, reason=f"{choice.reason}; {only}")
-        self._note("choice", choice)
         return choice
 
-    def _front(self, names: Sequence[str]) -> Front:
+    def front(self, names: Sequence[str]) -> Front:
         """Of variants that were screened, on all items that are scored: it tells, and decides nothing."""
         known = {name: self._figures[name] for name in names}
-        keys = {name: self.variant(name).key for name in names}
-        return frontier.front(
-            known, objectives.measured(known.values()), self._shown, lambda one, other: keys[one] == keys[other]
-        )
+        return frontier.front(known, objectives.measured(known.values()), self.shown, self.is_same)
 
-    def _shown(self, one: str, other: str, objective: Objective, better: bool) -> bool:
+    def is_same(self, one: str, other: str) -> bool:
+        """Whether two variants are one artifact, as far as is known."""
+        mine, its = self._built.get(one), self._built.get(other)
+        return isinstance(mine, Variant) and isinstance(its, Variant) and mine.key == its.key
+
+    def shown(self, one: str, other: str, objective: Objective, better: bool) -> bool:
         """Whether scores of the same items show that ``one`` is better, or else no worse than by what is equal in practice."""
         margin = 0.0 if better else objective.alike
         operator, limit = (">=", 1 - margin) if objective.more else ("<=", 1 + margin)
         claim = Claim(one, objective.quantity, operator, limit, other, unit="ratio")
         try:
-            return self._evaluation.find(claim, RIGOR["quick"]).outcome is Outcome.PASS
+            known = one in self.evaluation and other in self.evaluation
+            return known and self.evaluation.find(claim, RIGOR["quick"]).outcome is Outcome.PASS
         except EdgeError:  # too few items, or other tokens: then it isn't shown
             return False
 
@@ -630,7 +674,7 @@ class Study:
         told = f"There is no variant of {self.model.name} for {self.run.target.name} to choose."
         raise (UnsupportedError if refused else ModelError)(" ".join([told, *map(str, failures)]))
 
-    def _screen(self, names: Sequence[str]) -> dict[str, dict[str, Figure]]:
+    def screen(self, names: Sequence[str]) -> dict[str, dict[str, Figure]]:
         """Variant -> its estimates; without those that fail, or whose baseline does. The first one is the reference, which must not."""
         names = [name for name in names if not isinstance(self._built.get(name), EdgeError) or name == names[0]]
         screened: dict[str, dict[str, Figure]] = {}
@@ -638,40 +682,41 @@ class Study:
             for name in names:
                 step(name)
                 try:
-                    screened[name] = self._screen_one(name, screened)
+                    screened[name] = self.screen_one(name, screened)
                 except EdgeError as error:
                     if name == names[0]:
                         raise
-                    self._fail(self._recipe(name), error)
+                    self._fail(self.recipe(name), error)
         return screened
 
-    def _screen_one(self, name: str, screened: Mapping[str, Mapping[str, Figure]]) -> dict[str, Figure]:
+    def screen_one(self, name: str, screened: Mapping[str, Mapping[str, Figure]]) -> dict[str, Figure]:
         """Estimates of every quantity; ``screened``: of those that were screened before. Raises EdgeError."""
-        variant, baseline = self.variant(name), self._baseline_of(name)
+        variant, baseline = self.variant(name), self.baseline_of(name)
         self.variant(baseline)  # what can't be compared is no candidate
         found = screening.Screened()
         if self.run.why_not_measured(variant.recipe) is None:
-            found = self._sampling.screen(name, baseline, self.target.limits.speedup)
+            found = self.sampling.screen(name, baseline, self.target.limits.speedup)
             if self._language and baseline != name:
                 of_baseline = screened.get(baseline) or self._figures.get(baseline, {})
                 found.figures |= screening.compare(found.figures, of_baseline)
         found.figures["size"] = figures.exact(variant.bytes, "bytes")
-        if any(offer.recipe.sparsity for offer in self.plan.offers):  # zeros show in a download, not in the files
-            found.figures["compressed_size"] = figures.exact(self._bytes(name, "compressed_size"), "bytes")
+        # Zeros show in a download, not in the files.
+        if any(recipe.sparsity for recipe in (*self._admitted.values(), *(offer.recipe for offer in self.plan.offers))):
+            found.figures["compressed_size"] = figures.exact(self.bytes_of(name, "compressed_size"), "bytes")
         for quantity, figure in found.figures.items():
-            self._note_figure(name, quantity, figure)
+            self.note_figure(name, quantity, figure)
         if self.dataset is not None:
             # Only selection items have a say in the choice; gates on it are decided on the others.
-            found.figures |= self._quality(name, SELECTION)
+            found.figures |= self.quality(name, SELECTION)
         return found.figures
 
-    def _unoptimized(self) -> list[str]:
+    def unoptimized(self) -> list[str]:
         """The reference of quality, then every other baseline."""
         return [recipe.name for recipe in self.plan.unoptimized]
 
-    def _baseline_of(self, name: str) -> str:
+    def baseline_of(self, name: str) -> str:
         """What the speed and memory of a variant are compared with; a baseline itself has none but itself."""
-        return name if name in self._unoptimized() else self.plan.baseline_of(self._recipe(name)).name
+        return name if name in self.unoptimized() else self.plan.baseline_of(self.recipe(name)).name
 
     # 6. Judging it: verdicts ------------------------------------------------------------------------------------------------
 
@@ -680,8 +725,8 @@ class Study:
         known = {one.name: Subject(one.name, one, decider, rigor) for one in self.plan.unoptimized}
         if name in known:
             return known[name]
-        baseline, reference = known[self._baseline_of(name)], known[self.plan.baseline.name]
-        return Subject(name, self._recipe(name), decider, rigor, baseline, reference=reference, is_choice=is_choice)
+        baseline, reference = known[self.baseline_of(name)], known[self.plan.baseline.name]
+        return Subject(name, self.recipe(name), decider, rigor, baseline, reference=reference, is_choice=is_choice)
 
     def decide(self, claim: Claim) -> Verdict:
         """The verdict on a claim, decided once in a run."""
@@ -696,13 +741,13 @@ class Study:
 
     def _batch(self, *names: str | None) -> int | None:
         """Items that these variants take in a call; ``None`` where they differ."""
-        found = {self._recipe(name).batch for name in names if name is not None}
+        found = {self.recipe(name).batch for name in names if name is not None}
         return found.pop() if len(found) == 1 else None
 
     def _decided_once(self, claim: Claim) -> Verdict:
         """Among all processes of a run, too: the first one decides, the others take its word."""
         _ = self.plan  # told here, where an error is the study's and not the claim's
-        word = self._folder.parent / f"{self._key}-{digest_of(claim.identity)[:16]}.json"
+        word = self.shared / f"{self.key}-{digest_of(claim.identity)[:16]}.json"
         with filelock.FileLock(word.with_suffix(".lock")):
             if word.is_file():
                 return msgspec.json.decode(word.read_bytes(), type=Verdict)
@@ -712,7 +757,7 @@ class Study:
 
     def _decided(self, claim: Claim) -> Verdict:
         try:
-            unoptimized = self.plan.baseline.name if claim.family in claims.SCORED else self._baseline_of(claim.subject)
+            unoptimized = self.plan.baseline.name if claim.family in claims.SCORED else self.baseline_of(claim.subject)
             variants = [self.variant(name) for name in filter(None, (unoptimized, claim.subject, claim.other))]
             finding = self._find_out(claim, variants)
         except UnsupportedError as reason:
@@ -721,7 +766,7 @@ class Study:
             finding = Finding(Outcome.ERROR, None, notes=str(error).splitlines())
         figure = figures.of_finding(finding, claim.unit)
         if figure is not None and claim.other is None and claim.family not in claims.SIZES | claims.SCORED:
-            self._note_figure(claim.subject, claim.quantity, figure)
+            self.note_figure(claim.subject, claim.quantity, figure)
         notes = finding.notes + self._explanation(claim, finding)
         outcome = finding.outcome
         if outcome is Outcome.FAIL and claim.is_ratio_of_times and self._lacks(claim.subject):
@@ -749,21 +794,21 @@ class Study:
 
     def _find_out(self, claim: Claim, variants: Sequence[Variant]) -> Finding:
         """Measure as much as the claim needs."""
-        rules, recipe = self.run.rules(claim), self._recipe(claim.subject)
+        rules, recipe = self.run.rules(claim), self.recipe(claim.subject)
         missing = self.run.why_not_measured(recipe) if claim.family not in claims.EXACT | claims.SCORED else None
         if missing:
             raise UnsupportedError(missing)
         if claim.family in claims.SIZES:
-            over = self._bytes(claim.other, claim.quantity) if claim.other else 1
-            return exact(self._bytes(claim.subject, claim.quantity) / over, claim.operator, claim.limit)
+            over = self.bytes_of(claim.other, claim.quantity) if claim.other else 1
+            return exact(self.bytes_of(claim.subject, claim.quantity) / over, claim.operator, claim.limit)
         if claim.family in claims.SCORED:
-            finding = self._evaluation.find(claim, rules)
-            for name in filter(self._evaluation.__contains__, filter(None, (claim.subject, claim.other))):
-                self._quality(name, EVALUATION)
+            finding = self.evaluation.find(claim, rules)
+            for name in filter(self.evaluation.__contains__, filter(None, (claim.subject, claim.other))):
+                self.quality(name, EVALUATION)
             return finding
         if claim.family == "offline":
             with self.run.lock.building(), self.run.working(f"deciding {claim}"):
-                return self._sampling.offline(claim.subject)
+                return self.sampling.offline(claim.subject)
         self._demand_comparable(claim)
         with self.run.lock.measuring(), self.run.working(f"deciding {claim}"):
             return self._go_on(claim, variants, rules)
@@ -787,7 +832,7 @@ class Study:
         if precedent is not None and precedent.holds(rules):
             return dataclasses.replace(precedent.finding, notes=[*precedent.finding.notes, _EARLIER])
         before = precedent.finding.evidence if precedent is not None else ()
-        finding = self._sampling.find(claim, self._baseline_of(claim.subject), rules, before)
+        finding = self.sampling.find(claim, self.baseline_of(claim.subject), rules, before)
         if finding.evidence:
             try:
                 self.run.precedents.keep(key, Precedent(finding, rules.share))
@@ -797,9 +842,9 @@ class Study:
 
     def _demand_comparable(self, claim: Claim) -> None:
         """Raises UnsupportedError where the numbers would be of two things, or of none."""
-        mine = self._recipe(claim.subject)
-        against = self._baseline_of(claim.subject) if claim.is_ratio_of_times else claim.other
-        other = self._recipe(against) if against else mine
+        mine = self.recipe(claim.subject)
+        against = self.baseline_of(claim.subject) if claim.is_ratio_of_times else claim.other
+        other = self.recipe(against) if against else mine
         here, there = self.run.place(mine), self.run.place(other)
         if claim.family == "memory" and {here, there} != {"CPU"}:
             raise UnsupportedError("what a model takes of another device's memory is not read, only the host's.")
@@ -823,21 +868,21 @@ class Study:
         if quantity not in self._figures.get(subject, {}):
             variant = self.variant(subject)
             if quantity in claims.SIZES:
-                self._note_figure(subject, quantity, figures.exact(self._bytes(subject, quantity), "bytes"))
+                self.note_figure(subject, quantity, figures.exact(self.bytes_of(subject, quantity), "bytes"))
             elif quantity in claims.SCORED:
-                self._quality(subject, EVALUATION)
+                self.quality(subject, EVALUATION)
             elif why := self.run.why_not_measured(variant.recipe):
                 raise UnsupportedError(f"{subject} {quantity}: {why}")
             elif quantity.partition(".")[0] in self.run.registry.metrics_per("block"):
                 with self.run.lock.measuring():
-                    self._sampling.estimate(subject, quantity)
+                    self.sampling.estimate(subject, quantity)
             else:
-                baseline = self._baseline_of(subject)
+                baseline = self.baseline_of(subject)
                 self.variant(baseline)
                 with self.run.lock.measuring():
                     if self._language and baseline != subject and "tpot.p50" not in self._figures.get(baseline, {}):
-                        self._screen_one(baseline, {})
-                    self._screen_one(subject, {})
+                        self.screen_one(baseline, {})
+                    self.screen_one(subject, {})
         found = self._figures[subject].get(quantity)
         if found is None:
             raise UnsupportedError(
@@ -847,14 +892,14 @@ class Study:
 
     def _lacks(self, name: str) -> bool:
         """Whether the CPU has none of the instruction-set extensions that the variant's recipe needs to be fast."""
-        recipe, device = self._recipe(name), self.run.device
+        recipe, device = self.recipe(name), self.run.device
         known = device.environment.get("isa") != "not readable" and self.run.place(recipe) == "CPU"
         return bool(recipe.needs) and known and not set(recipe.needs) & set(device.features)
 
     def _explanation(self, claim: Claim, finding: Finding) -> list[str]:
         if not claim.is_ratio_of_times or finding.outcome is not Outcome.FAIL or not self._lacks(claim.subject):
             return []
-        recipe, device = self._recipe(claim.subject), self.run.device
+        recipe, device = self.recipe(claim.subject), self.run.device
         return [
             f"{recipe.precision} is fast only with one of {', '.join(recipe.needs)}; this CPU has {', '.join(device.features) or 'none that is known'}",
             "measure on a device of the target that has one",
@@ -862,17 +907,22 @@ class Study:
 
     def _baseline_between(self, claim: Claim) -> str:
         """The one of the claim's two sides that is the other one's baseline, or the subject's; empty where both are baselines."""
-        original, other = claim.subject in self._unoptimized(), claim.other
-        if original and other in self._unoptimized() and other != claim.subject:
+        original, other = claim.subject in self.unoptimized(), claim.other
+        if original and other in self.unoptimized() and other != claim.subject:
             return ""
-        return self._baseline_of(other if original and other else claim.subject)
+        return self.baseline_of(other if original and other else claim.subject)
 
     # Items on disk, facts in the journal -------------------------------------------------------------------------------------
 
     @functools.cached_property
     def _folder(self) -> Path:
         """For this process alone."""
-        return Path(tempfile.mkdtemp(prefix=f"{self._key}-", dir=_made(self.run.folder)))
+        return Path(tempfile.mkdtemp(prefix=f"{self.key}-", dir=_made(self.run.folder)))
+
+    @property
+    def shared(self) -> Path:
+        """For all processes of a run."""
+        return self._folder.parent
 
     @functools.cached_property
     def _items_folder(self) -> Path:
@@ -886,34 +936,59 @@ class Study:
             return TextFiles(folder, texts, self.model, self._language, self._given_sizes, modules, run_task)
         return ItemFiles(folder, data if isinstance(data, Dataset) else None, self.assessment, self._given_sizes)
 
-    def _next_seed(self) -> int:
+    def figures_of(self, name: str) -> dict[str, Figure]:
+        """What is known of a variant so far, by quantity."""
+        return self._figures.get(name, {})
+
+    @functools.cached_property
+    def data_digest(self) -> str:
+        """Of all items or texts; empty without data. Raises DatasetError."""
+        data = self.dataset
+        if data is None:
+            return ""
+        labels = data.labels if isinstance(data, Dataset) else None
+        told = (
+            [*data.digests, *map(str, labels if labels is not None else ())]
+            if isinstance(data, Dataset)
+            else data.texts
+        )
+        return digest_of(told)
+
+    def next_seed(self) -> int:
+        """Another one, alike in every run of the same folder."""
         self._seed += 1
         return self._seed
 
-    def _recipe(self, name: str) -> Recipe:
+    def recipe(self, name: str) -> Recipe:
+        """By its name. Raises UsageError."""
         known = {one.name: one for one in [*self.plan.unoptimized, *(offer.recipe for offer in self.plan.offers)]}
+        known |= self._admitted
         if name not in known:
             raise UsageError(self.refusal(name) or f"There is no variant named {name}.")
         return known[name]
 
-    def _note(self, kind: str, fact: Any) -> None:
-        self.run.journal.write(kind, self._key, fact)
+    def note(self, kind: str, fact: Any) -> None:
+        """Write a fact about this model into the journal."""
+        self.run.journal.write(kind, self.key, fact)
 
-    def _note_figure(self, name: str, quantity: str, figure: Figure) -> None:
+    def note_figure(self, name: str, quantity: str, figure: Figure) -> None:
+        """Keep a variant's figure, and write it into the journal."""
         self._figures.setdefault(name, {})[quantity] = figure
-        self._note("figure", {"variant": name, "quantity": quantity, "figure": figure})
+        self.note("figure", {"variant": name, "quantity": quantity, "figure": figure})
 
     def _note_variant(
         self, recipe: Recipe, state: Literal["built", "cached", "failed"], reason: str = "", built: Any = None
     ) -> None:
-        planned = next((offer.reason for offer in self.plan.offers if offer.recipe == recipe), "the unoptimized model")
-        self._note(
+        reasons = {offer.recipe.name: offer.reason for offer in self.plan.offers}
+        reasons |= dict.fromkeys(self.unoptimized(), "the unoptimized model")
+        planned = reasons.get(recipe.name, "tried by the search")
+        self.note(
             "variant",
             VariantResult(
                 name=recipe.name,
                 framework=recipe.framework,
                 precision=recipe.precision,
-                role="baseline" if recipe.name in self._unoptimized() else "variant",
+                role="baseline" if recipe.name in self.unoptimized() else "variant",
                 state=state,
                 reason=reason or planned,
                 bytes=built.bytes if built else None,

@@ -144,6 +144,17 @@ class Choosy(Protocol):
 
 
 @runtime_checkable
+class Accelerated(Protocol):
+    """A framework that knows which tunings are worth trying."""
+
+    def accelerations(
+        self, recipe: Recipe, assessment: Assessment, device: Device
+    ) -> Mapping[str, Sequence[str | int]]:
+        """Tuning key -> values that may make the recipe's variant faster or leaner on this device, beside what the engine chooses itself."""
+        ...
+
+
+@runtime_checkable
 class Helped(Protocol):
     """A framework that builds some models with distributions that others do without."""
 

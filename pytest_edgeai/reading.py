@@ -68,14 +68,14 @@ class Reading:
         """Whether the variant has been scored."""
         return isinstance(self._said.get(variant), Said)
 
-    def find(self, claim: Claim, rules: Rules) -> Finding:
-        """What a claim on one of the families comes to. Raises EdgeError."""
+    def find(self, claim: Claim, rules: Rules, part: str | None = None) -> Finding:
+        """What a claim on one of the families comes to, on a part of the texts: the one that it is to be decided on, unless it is told. Raises EdgeError."""
         claim = dataclasses.replace(claim, operator=">=" if claim.operator[0] == ">" else "<=")
         if claim.family in COMPARED and claim.other is not None:
             raise UsageError(f"{claim.family} compares with the reference already: give a limit, as in <= 0.1.")
         if claim.family == "accuracy" and claim.limit > 1 and claim.other is None:
             raise UsageError(f"accuracy is a share from 0 to 1, not {claim.limit:g}: write 0.95 for 95 %.")
-        part = WHOLE if self._exactly else CONFIRMATION if claim.fresh else EVALUATION
+        part = WHOLE if self._exactly else part or (CONFIRMATION if claim.fresh else EVALUATION)
         places = self._places(claim.family, part)
         if self._exactly and claim.family in COMPARED and len(places) < len(self._places("perplexity", part)):
             raise UnsupportedError(

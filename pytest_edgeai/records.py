@@ -635,6 +635,8 @@ class Search(Record, frozen=True, kw_only=True):
     """How many of them an earlier search had tried."""
     finalists: tuple[str, ...]
     """Recipes that were measured more closely, to choose between them."""
+    closely: dict[str, dict[str, Figure]] = {}
+    """Finalist -> its figures."""
     choice: Choice
     front: Front
     seconds: dict[str, float]
@@ -692,6 +694,8 @@ class ModelResult(Record, frozen=True, kw_only=True):
     choice: Choice | None
     front: Front | None = None
     """Of the variants that were screened; ``None``: none was."""
+    search: Search | None = None
+    """For the best variant; ``None``: nobody asked for one."""
     measurements: tuple[Measurement, ...]
 
 

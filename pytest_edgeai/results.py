@@ -22,6 +22,7 @@ from pytest_edgeai.records import (
     ModelResult,
     Refusal,
     Results,
+    Search,
     Target,
     VariantResult,
 )
@@ -43,6 +44,7 @@ class _Findings:
         """By engines that turned out not to take the model when they were to build it."""
         self.choice: Choice | None = None
         self.front: Front | None = None
+        self.search: Search | None = None
 
     def add(self, kind: str, fact: Any) -> None:
         match kind:
@@ -63,6 +65,8 @@ class _Findings:
             case "refusal":
                 found_late = msgspec.convert(fact, Refusal)
                 self.refusals.setdefault(found_late.recipe, found_late)
+            case "search":
+                self.search = msgspec.convert(fact, Search)
             case "front":
                 self.front = msgspec.convert(fact, Front)
             case "choice":
@@ -84,8 +88,10 @@ class _Findings:
             model=model,
             refusals=(*header.refusals, *self.refusals.values()),
             variants=tuple(variants),
-            choice=self.choice,
-            front=self.front,
+            # What edge_choice chose goes before what a search did.
+            choice=self.choice or (self.search.choice if self.search is not None else None),
+            front=self.front or (self.search.front if self.search is not None else None),
+            search=self.search,
             measurements=tuple(self.measurements),
         )
 

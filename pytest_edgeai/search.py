@@ -19,20 +19,20 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from pytest_edgeai.errors import UsageError
-from pytest_edgeai.records import Recipe, Trial
+from pytest_edgeai.records import Figure, Recipe, Trial
 
 if TYPE_CHECKING:
     import optuna
 
 SPARSITIES: Final = (0.0, 0.1, 0.2, 0.3, 0.5)
 """Shares of the weights that may be pruned."""
-REPEATED: Final = 8
+REPEATED: Final = 3
 """Times in a row that the sampler may propose what was tried already, before a point is drawn that wasn't."""
 ABANDONED: Final = timedelta(hours=1)
 """After which a trial that another machine began is nobody's."""
 _OWN: Final = "default"
 """A tuning key's value that leaves the choice to the engine."""
-_FACT, _OWNER, _MISSED = "edgeai", "edgeai-owner", "edgeai-missed"
+_FACT, _OWNER, _MISSED, _SCREENED = "edgeai", "edgeai-owner", "edgeai-missed", "edgeai-screened"
 
 Value = str | int
 Evaluate = Callable[[Recipe, int, Sequence[Trial]], Trial]
@@ -56,8 +56,12 @@ class Space:
         yield from (recipe for recipe in self.recipes if recipe.name not in self.but)
         for recipe in self.recipes:
             keys = self.tunings.get(recipe.framework, {})
-            for sparsity, *values in itertools.product(self.sparsities, *((_OWN, *keys[key]) for key in keys)):
-                found = self._made(recipe, sparsity, dict(zip(keys, values, strict=True)))
+            tunings = [
+                dict(zip(keys, values, strict=True))
+                for values in itertools.product(*((_OWN, *keys[key]) for key in keys))
+            ]
+            for sparsity, tuning in itertools.product(self.sparsities, tunings):
+                found = self._made(recipe, sparsity, tuning)
                 if found != recipe:
                     yield found
 
@@ -119,7 +123,7 @@ class Explorer:
         seconds: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> str:
-        """Try until there are so many trials, or as many seconds have passed before the next one; why it ended.
+        """Try until there are so many trials, or as many seconds have passed before the next one; why it ended, empty: for the time.
 
         The catalogue's recipes come first; then a multi-objective tree-structured Parzen estimator proposes (Ozaki et al. 2022), with what misses limits
         as infeasible.
@@ -135,7 +139,7 @@ class Explorer:
             if len(before) >= trials:
                 return f"{trials} trials"
             if clock() >= end:
-                return f"the budget of {seconds:g} s"
+                return ""
             left = self._left(before)
             if not left:
                 return "every point was tried"
@@ -156,6 +160,15 @@ class Explorer:
                 self._tell(proposed, failed=True)
                 raise
             self._keep(proposed, found)
+
+    def screened(self) -> dict[str, dict[str, Figure]]:
+        """What :meth:`keep_screened` kept."""
+        fact = self._study.user_attrs.get(_SCREENED)
+        return msgspec.json.decode(fact, type=dict[str, dict[str, Figure]]) if fact is not None else {}
+
+    def keep_screened(self, figures: Mapping[str, Mapping[str, Figure]]) -> None:
+        """Variant -> figures of those that were measured closely."""
+        self._study.set_user_attr(_SCREENED, msgspec.json.encode(figures).decode())
 
     def _keep(self, proposed: "optuna.Trial", found: Trial) -> None:
         proposed.set_user_attr(_MISSED, found.missed)

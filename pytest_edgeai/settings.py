@@ -1,7 +1,7 @@
 """Settings: every option, once. The flag, the ini key and the help come from the field."""
 
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 PATHS: Final = frozenset({"model", "dataset", "report", "cache"})
 """Fields that name files: relative to the working folder on the command line, to the ini file's folder in it."""
@@ -17,8 +17,14 @@ def key(field: str) -> str:
     return f"edge_{field.rstrip('_')}"
 
 
-def _option(default: Any, text: str, metavar: str | None = None, choices: tuple[str, ...] | None = None) -> Any:
-    return field(default=default, metadata={"help": text, "metavar": metavar, "choices": choices})
+def _option(
+    default: Any,
+    text: str,
+    metavar: str | None = None,
+    choices: tuple[str, ...] | None = None,
+    number: Literal["seconds", "count"] | None = None,
+) -> Any:
+    return field(default=default, metadata={"help": text, "metavar": metavar, "choices": choices, "number": number})
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +73,9 @@ class Settings:
         False, "Print what would be built and measured and why, and what is refused and why; run nothing."
     )
     rigor: str = _option("quick", "Effort of a comparison.", choices=("quick", "strict"))
-    budget: float | None = _option(None, "Seconds of sampling for one comparison (quick: 20, strict: 120).", "SECONDS")
+    budget: float | None = _option(
+        None, "Seconds of sampling for one comparison (quick: 20, strict: 120).", "SECONDS", number="seconds"
+    )
     continue_: bool = _option(
         False,
         "Go on from what the last run found about the same variants on this machine, where that is sound (ratios of time): what was proven "
@@ -99,6 +107,8 @@ class Settings:
         "the choice is the knee point of the Pareto front.",
         "NAME=WEIGHT,...",
     )
+    search_trials: int = _option(40, "Recipes that edge_search tries at most.", "N", number="count")
+    search_budget: float = _option(300.0, "Seconds that edge_search takes, all in all.", "SECONDS", number="seconds")
     release: str | None = _option(None, "Name of the release that is judged.", "NAME")
     report: str = _option("reports/latest", "Folder for index.html and results.json.", "DIR")
     cache: str | None = _option(None, "Folder that keeps variants (default: the user's cache folder).", "DIR")

@@ -4,7 +4,7 @@ import difflib
 import fnmatch
 import itertools
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Final, get_args
 
 import msgspec
@@ -214,19 +214,7 @@ def plan(
     offers, refused = [], []
     for recipe in sorted(recipes, key=lambda recipe: places[recipe.framework]):
         framework = frameworks[recipe.framework]
-        refusal: str | None
-        if recipe.framework in target.refuses:
-            refusal = target.refuses[recipe.framework]
-        elif recipe.framework not in installed:
-            what = registry.installed_by(framework)
-            refusal = f"{recipe.framework} is not installed here, or does not start ({what}; `edgeai doctor` tells)."
-        elif recipe.tuning and not getattr(framework, "tunes", False):
-            refusal = f"{recipe.framework} can't be tuned: ask for it without @{recipe.name.partition('@')[2]}."
-        elif recipe.calibrated and calibration_items == 0:
-            refusal = "It needs calibration items, and there are none: give a dataset, or a larger one, with --edge-dataset (made-up inputs would calibrate nothing)."
-        else:
-            refusal = pruning.refusal(recipe, kind, assessment)
-            refusal = refusal or registry.ask(framework, "refusal", recipe, assessment, device)
+        refusal = refusal_of(recipe, framework, installed, assessment, target, device, calibration_items, kind)
         if refusal is None:
             reason = registry.ask(framework, "reason", recipe, assessment, device)
             if recipe.sparsity:
@@ -246,6 +234,33 @@ def plan(
         refusals=tuple(refused),
         preferences=preferences,
     )
+
+
+def refusal_of(
+    recipe: Recipe,
+    framework: Framework,
+    installed: Collection[str],
+    assessment: Assessment,
+    target: Target,
+    device: Device,
+    calibration_items: int,
+    kind: ModelKind,
+) -> str | None:
+    """Why a recipe won't be built, in a sentence; ``None`` where it will be."""
+    if recipe.framework in target.refuses:
+        return target.refuses[recipe.framework]
+    if recipe.framework not in installed:
+        what = registry.installed_by(framework)
+        return f"{recipe.framework} is not installed here, or does not start ({what}; `edgeai doctor` tells)."
+    if recipe.tuning and not getattr(framework, "tunes", False):
+        return f"{recipe.framework} can't be tuned: ask for it without @{recipe.name.partition('@')[2]}."
+    if recipe.calibrated and calibration_items == 0:
+        return "It needs calibration items, and there are none: give a dataset, or a larger one, with --edge-dataset (made-up inputs would calibrate nothing)."
+    refusal = pruning.refusal(recipe, kind, assessment)
+    if refusal is not None:
+        return refusal
+    answer: str | None = registry.ask(framework, "refusal", recipe, assessment, device)
+    return answer
 
 
 def refusals(plan: Plan) -> list[tuple[str, list[str]]]:

@@ -9,7 +9,7 @@ from pytest_edgeai.frontier import Screened, front, shown_better
 from pytest_edgeai.objectives import TENSOR, Objective, measured
 from pytest_edgeai.records import Figure, Front
 
-SPEED, ACCURACY, MEMORY, SIZE, _ = TENSOR
+SPEED, ACCURACY, MEMORY, _, SIZE, _ = TENSOR
 
 
 def figure(low: float, high: float, *, confidence: float = 0.95, n: int = 30) -> Figure:
@@ -90,10 +90,16 @@ def test_intervals_that_meet_within_the_guard_show_nothing():
 
 @pytest.mark.parametrize(("processes", "shown"), [(1, False), (2, False), (3, True), (4, True)])
 def test_ranges_show_something_where_chance_would_seldom_order_so_many_processes_so(processes, shown):
-    low, high = (figure(*ends, confidence=1.0, n=processes) for ends in ((40.0, 41.0), (50.0, 51.0)))
+    low, high = (figure(*ends, confidence=1.0, n=processes) for ends in ((40.0, 41.0), (41.5, 42.0)))
 
     assert shown_better(MEMORY, low, high) == shown
     assert not shown_better(MEMORY, high, low)
+
+
+def test_single_processes_show_something_where_they_are_further_apart_than_two_of_one_variant_ever_are():
+    low, high = (figure(value, value, confidence=1.0, n=1) for value in (40.0, 43.0))
+
+    assert shown_better(MEMORY, low, high)
 
 
 def test_what_is_exact_needs_no_room():

@@ -72,7 +72,7 @@ def test_each_document_is_right_or_wrong_as_the_harness_finds(files, tmp_path: P
         (tmp_path / "log").open("wb") as log,
         subprocess.Popen(command, stdout=log, stderr=log, cwd=tmp_path) as harness,
     ):
-        ours = run.study(Declaration(TINY / "tiny-lm", named, "auto"))._evaluation._one("openvino-fp32").filled
+        ours = run.study(Declaration(TINY / "tiny-lm", named, "auto")).evaluation._one("openvino-fp32").filled
 
     assert harness.returncode == 0, (tmp_path / "log").read_text()
     expected = [right for right, _ in json.loads(theirs.read_text())]

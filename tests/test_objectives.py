@@ -51,7 +51,7 @@ def test_what_can_not_be_read_is_told(text, told):
 
 
 LIMITS = Limits(speedup=2, footprint=0.5, accuracy_kept=0.95, perplexity=1.05)
-SPEED, ACCURACY, MEMORY, SIZE, _ = TENSOR
+SPEED, ACCURACY, MEMORY, _, SIZE, _ = TENSOR
 
 
 @pytest.mark.parametrize(

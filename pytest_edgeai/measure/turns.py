@@ -46,6 +46,7 @@ class Turns:
     """Satisfies :class:`pytest_edgeai.protocols.TurnSampler`.
 
     ``patience``: seconds that may be waited in all for free cores. ``metrics``: what to read while the variant is loaded, see :attr:`readings`.
+    ``given``: the first pair's processes, where there are some already; whoever started them ends them.
 
     Under "both sides take the same time in every slot" the order, drawn anew each round by a fair coin, makes either side the faster
     one with probability 1/2, whatever the noise. That is exact only when both slots are equally long, so the side that may be faster
@@ -66,6 +67,7 @@ class Turns:
         patience: float = 0.0,
         load: Load = ALONE,
         metrics: Sequence[str] = (),
+        given: tuple[Bench, Bench] | None = None,
     ) -> None:
         self._load, self._metrics = load, metrics
         self._names = f"{variant.name}/{baseline.name}"
@@ -88,7 +90,9 @@ class Turns:
         self._ended: Counter[str] = Counter()
         """What the processes of the others counted."""
         try:
-            for _ in range(pairs):
+            if given is not None:
+                self._pair(*given)
+            for _ in range(pairs - self.pairs):
                 self._start()
             _demand_comparable(*self._pairs[0])
             self._calls = self._slots([turn for pair in range(pairs) for turn in self._warm_up(pair)], limit)
@@ -181,6 +185,9 @@ class Turns:
             self._stack.enter_context(Bench(side, self._setup, metrics))
             for side, metrics in zip(self._sides, ((), self._metrics), strict=True)
         )
+        self._pair(baseline, variant)
+
+    def _pair(self, baseline: Bench, variant: Bench) -> None:
         self._pairs.append((baseline, variant))
         # Both or none, for the sides must be alike. Another load may start threads, which would all have the core of the one that starts them.
         if self._load.one_by_one and not (baseline.pin() and variant.pin()):

@@ -1,5 +1,6 @@
 """Fixtures: what a test can ask for."""
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from pytest_edgeai.dataset import Dataset
     from pytest_edgeai.judge.quantities import Subject
     from pytest_edgeai.pipeline import Study
-    from pytest_edgeai.records import Assessment, Device, Model, Target
+    from pytest_edgeai.records import Assessment, Device, Model, Search, Target
 
 
 @pytest.fixture
@@ -107,3 +108,37 @@ def edge_choice(request: pytest.FixtureRequest, _edge_study: "Study") -> "Subjec
     """The recommended variant: found on selection items, judged on confirmation items and fresh samples."""
     choice = _edge_study.choice
     return state.session(request.config).subject(_edge_study, choice.recipe, request.node, is_choice=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class Searched:
+    """What a search came to, as a test sees it."""
+
+    choice: "Subject"
+    """The best variant that was found: judged on confirmation items and fresh samples."""
+    second: "Subject | None"
+    """The next best."""
+    front: "list[Subject]"
+    """Those that nothing is shown to beat, of all that were measured."""
+    record: "Search"
+    """Every trial with its figures and its evidence."""
+
+
+@pytest.fixture
+def edge_search(request: pytest.FixtureRequest, _edge_study: "Study") -> Searched:
+    """The best variant among recipes that are pruned and tuned in many ways (``--edge-search-trials``, ``--edge-search-budget``)."""
+    from pytest_edgeai import searching
+
+    session = state.session(request.config)
+    settings = session.settings
+    found = searching.search_once(_edge_study, settings.search_trials, settings.search_budget)
+
+    def subject(name: str) -> "Subject":
+        return session.subject(_edge_study, name, request.node, is_choice=True)
+
+    return Searched(
+        choice=subject(found.choice.recipe),
+        second=subject(found.choice.second) if found.choice.second else None,
+        front=[subject(name) for name in found.front.members],
+        record=found,
+    )

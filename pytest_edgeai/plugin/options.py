@@ -3,12 +3,15 @@
 import argparse
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
 from pytest_edgeai import settings, tasks
 from pytest_edgeai.settings import PATHS, Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def declare(parser: pytest.Parser) -> None:
@@ -20,7 +23,7 @@ def declare(parser: pytest.Parser) -> None:
             group.addoption(flag, action="store_true", default=None, help=text)
             parser.addini(key, text, type="bool", default=None)
         else:
-            converts = _seconds if field.name == "budget" else str
+            converts = _NUMBERS.get(field.metadata["number"], str)
             choices, metavar = field.metadata["choices"], field.metadata["metavar"]
             group.addoption(flag, default=None, help=text, type=converts, choices=choices, metavar=metavar)
             parser.addini(key, text, type="string", default=None)
@@ -41,6 +44,19 @@ def _seconds(text: str | float) -> float:
     return seconds
 
 
+def _count(text: str | int) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number, from 1 on")
+    return number
+
+
+_NUMBERS: "Final[dict[str | None, Callable[[Any], Any]]]" = {"seconds": _seconds, "count": _count}
+
+
 def _value(config: pytest.Config, field: "dataclasses.Field[Any]") -> Any:
     key = settings.key(field.name)
     given, base = config.getoption(key), config.invocation_params.dir
@@ -54,9 +70,9 @@ def _value(config: pytest.Config, field: "dataclasses.Field[Any]") -> Any:
     choices = field.metadata["choices"]
     if choices and given not in choices:
         raise pytest.UsageError(f"{key} = {given} in the ini file: it must be one of {', '.join(choices)}.")
-    if field.name == "budget":
+    if field.metadata["number"]:
         try:
-            return _seconds(given)
+            return _NUMBERS[field.metadata["number"]](given)
         except argparse.ArgumentTypeError as error:
             raise pytest.UsageError(f"{key} = {given} in the ini file: {error}.") from None
     if field.name == "dataset":

@@ -3,7 +3,7 @@
 import contextlib
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import SimpleNamespace
 from typing import ClassVar
 
@@ -306,7 +306,7 @@ class StandIn(contextlib.AbstractContextManager["StandIn"]):
     stubborn: ClassVar[str] = ""
     """The side whose threads can't be pinned."""
 
-    def __init__(self, variant: Variant, _: Setup) -> None:
+    def __init__(self, variant: Variant, _: Setup, metrics: Sequence[str] = ()) -> None:
         self.variant, self.outputs = variant, {"y": ("float32", (1, 10))}
 
     def turn(self, first: int, calls: int, load: Load) -> float:
