@@ -74,6 +74,7 @@ from pytest_edgeai.records import (
     Plan,
     Recipe,
     Refusal,
+    Search,
     Target,
     Variant,
     VariantResult,
@@ -625,6 +626,14 @@ class Study:
         choice = self.choose_from(screened, recipes)
         self.note("choice", choice)
         return choice
+
+    @property
+    def recommended(self) -> str:
+        """The recipe that a search of this run found, else the choice among the plan's. Raises EdgeError."""
+        word = self.shared / f"{self.key}-search.json"
+        if word.is_file():
+            return msgspec.json.decode(word.read_bytes(), type=Search).choice.recipe
+        return self.choice.recipe
 
     def choose_from(self, found: Mapping[str, dict[str, Figure]], recipes: Sequence[Recipe]) -> Choice:
         """The best of variants that were screened, at least one, together with the unoptimized models; ``recipes`` in order of preference."""

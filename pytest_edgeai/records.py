@@ -619,6 +619,31 @@ class Trial(Record, frozen=True, kw_only=True):
         return self.recipe.name
 
 
+StageName = Literal[
+    "baseline", "conversion", "pruning", "quantization", "hardware acceleration", "production validation"
+]
+"""Of progressive optimization, in their order."""
+
+
+class Stage(Record, frozen=True, kw_only=True):
+    """One step on the way from the unoptimized model to the variant that is shipped."""
+
+    name: StageName
+    recipe: str
+    """The variant that this stage made, or that went through it unchanged."""
+    text: str
+    """What was done, or why there was nothing to do, in a sentence."""
+    changed: bool = True
+    """Whether it made another variant than the stage before."""
+    before: str = ""
+    """The variant of the stage before; empty for the first one."""
+    speedup: Figure | None = None
+    """Over the stage before, measured in turns; ``None`` where nothing changed, or speed can't be measured here."""
+    figures: dict[str, Figure] = {}
+    verdicts: tuple[Verdict, ...] = ()
+    """Of the last stage: on each limit of the target."""
+
+
 class Search(Record, frozen=True, kw_only=True):
     """What a search for the best variant came to."""
 
@@ -696,6 +721,8 @@ class ModelResult(Record, frozen=True, kw_only=True):
     """Of the variants that were screened; ``None``: none was."""
     search: Search | None = None
     """For the best variant; ``None``: nobody asked for one."""
+    progression: tuple[Stage, ...] = ()
+    """The choice, stage by stage; empty: nobody asked for it."""
     measurements: tuple[Measurement, ...]
 
 

@@ -23,6 +23,7 @@ from pytest_edgeai.records import (
     Refusal,
     Results,
     Search,
+    Stage,
     Target,
     VariantResult,
 )
@@ -45,6 +46,7 @@ class _Findings:
         self.choice: Choice | None = None
         self.front: Front | None = None
         self.search: Search | None = None
+        self.progression: tuple[Stage, ...] = ()
 
     def add(self, kind: str, fact: Any) -> None:
         match kind:
@@ -65,6 +67,8 @@ class _Findings:
             case "refusal":
                 found_late = msgspec.convert(fact, Refusal)
                 self.refusals.setdefault(found_late.recipe, found_late)
+            case "progression":
+                self.progression = msgspec.convert(fact, tuple[Stage, ...])
             case "search":
                 self.search = msgspec.convert(fact, Search)
             case "front":
@@ -92,6 +96,7 @@ class _Findings:
             choice=self.choice or (self.search.choice if self.search is not None else None),
             front=self.front or (self.search.front if self.search is not None else None),
             search=self.search,
+            progression=self.progression,
             measurements=tuple(self.measurements),
         )
 

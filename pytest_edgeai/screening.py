@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pytest_edgeai.errors import EdgeError, UnsupportedError
 from pytest_edgeai.judge import figures
 from pytest_edgeai.judge.quantities import INSTEAD, PERCENTILES, units
-from pytest_edgeai.measure.bench import Bench, Setup, readings
+from pytest_edgeai.measure.bench import Bench, Load, Setup, readings
 from pytest_edgeai.measure.noise import Noise
 from pytest_edgeai.measure.quiet import Quiet
 from pytest_edgeai.measure.solo import Calls, Solo
@@ -103,6 +103,18 @@ def screen(
 def _extend(columns: dict[str, list[float]], more: Mapping[str, list[float]]) -> None:
     for quantity, values in more.items():
         columns.setdefault(quantity, []).extend(values)
+
+
+def ratio(variant: Variant, before: Variant, setup: Setup, *, seed: int, phase: str = "") -> tuple[Figure, Measurement]:
+    """How many times as fast one variant is as another, from a few rounds in turns; of a language model's ``phase``. Raises EdgeError."""
+    with Turns(
+        before, variant, setup, limit=1.0, pairs=PAIRS, seed=seed, patience=PATIENCE, load=Load(phase=phase)
+    ) as turns:
+        rounds = []
+        for number in range(PAIRS * ROUNDS):
+            turns.wait()
+            rounds.append(turns.round(number % PAIRS))
+        return figures.of_turns(np.array(rounds)), turns.measurement(PHASE)
 
 
 class Contest:

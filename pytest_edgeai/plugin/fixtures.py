@@ -11,9 +11,9 @@ from pytest_edgeai.plugin import collection, state
 if TYPE_CHECKING:
     from pytest_edgeai.corpus import Corpus
     from pytest_edgeai.dataset import Dataset
-    from pytest_edgeai.judge.quantities import Subject
+    from pytest_edgeai.judge.quantities import Quantity, Subject
     from pytest_edgeai.pipeline import Study
-    from pytest_edgeai.records import Assessment, Device, Model, Search, Target
+    from pytest_edgeai.records import Assessment, Device, Model, Search, Stage, Target
 
 
 @pytest.fixture
@@ -142,3 +142,49 @@ def edge_search(request: pytest.FixtureRequest, _edge_study: "Study") -> Searche
         front=[subject(name) for name in found.front.members],
         record=found,
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class StageView:
+    """One stage of progressive optimization, as a test sees it."""
+
+    name: str
+    """``baseline``, ``conversion``, ``pruning``, ``quantization``, ``hardware acceleration``, ``production validation``."""
+    variant: "Subject"
+    """What it made, or what went through it unchanged."""
+    before: "Subject | None"
+    """What the stage before made; ``None`` for the first one."""
+    record: "Stage"
+    """What was done, and what was measured."""
+    of_language: bool
+    """Whether it is a language model, whose speed is its decoding."""
+
+    @property
+    def speedup(self) -> "Quantity":
+        """How many times as fast as the stage before, to be compared with a number. Raises UnsupportedError where the stage changed nothing."""
+        if self.before is None or not self.record.changed:
+            raise UnsupportedError(f"The stage {self.name} changed nothing: {self.record.text}")
+        mine, its = self.variant, self.before
+        if self.of_language:
+            mine, its = mine.decode, its.decode
+        ratio: Quantity = mine.throughput / its.throughput
+        return ratio
+
+
+@pytest.fixture
+def edge_progression(request: pytest.FixtureRequest, _edge_study: "Study") -> list[StageView]:
+    """The stages that led to the choice (of a search, where a test before asked for one), each measured against the one before."""
+    from pytest_edgeai import progression
+
+    session = state.session(request.config)
+    name = _edge_study.recommended
+    stages = progression.progression_of(_edge_study, name, session.settings.rigor)
+
+    def subject(recipe: str) -> "Subject":
+        return session.subject(_edge_study, recipe, request.node, is_choice=recipe == name)
+
+    language = _edge_study.declaration.is_language
+    return [
+        StageView(one.name, subject(one.recipe), subject(one.before) if one.before else None, one, language)
+        for one in stages
+    ]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pytest_edgeai.pipeline import Declaration
     from pytest_edgeai.plugin.session import EdgeSession
 
-GATES = frozenset({"edge_variant", "edge_variants", "edge_choice", "edge_search"})
+GATES = frozenset({"edge_variant", "edge_variants", "edge_choice", "edge_search", "edge_progression"})
 """Fixtures whose users are expected to decide gates."""
 
 
