@@ -630,10 +630,19 @@ class Study:
     @property
     def recommended(self) -> str:
         """The recipe that a search of this run found, else the choice among the plan's. Raises EdgeError."""
-        word = self.shared / f"{self.key}-search.json"
-        if word.is_file():
-            return msgspec.json.decode(word.read_bytes(), type=Search).choice.recipe
+        if self.was_searched:
+            return msgspec.json.decode(self.searched.read_bytes(), type=Search).choice.recipe
         return self.choice.recipe
+
+    @property
+    def searched(self) -> Path:
+        """Where a run's processes keep what their search found."""
+        return self.shared / f"{self.key}-search.json"
+
+    @property
+    def was_searched(self) -> bool:
+        """Whether this run searched for the best variant."""
+        return self.searched.is_file()
 
     def choose_from(self, found: Mapping[str, dict[str, Figure]], recipes: Sequence[Recipe]) -> Choice:
         """The best of variants that were screened, at least one, together with the unoptimized models; ``recipes`` in order of preference."""
@@ -657,6 +666,10 @@ class Study:
         """Of variants that were screened, on all items that are scored: it tells, and decides nothing."""
         known = {name: self._figures[name] for name in names}
         return frontier.front(known, objectives.measured(known.values()), self.shown, self.is_same)
+
+    def is_built(self, name: str) -> bool:
+        """Whether this process has built the variant, or tried to."""
+        return name in self._built
 
     def is_same(self, one: str, other: str) -> bool:
         """Whether two variants are one artifact, as far as is known."""
@@ -791,6 +804,7 @@ class Study:
             device=self.run.here,
             target=self.run.target.name,
             model=self.model.name,
+            other=claim.other or "",
             estimate=finding.estimate,
             low=_finite(finding.low),
             high=_finite(finding.high),
@@ -980,13 +994,22 @@ class Study:
         """Write a fact about this model into the journal."""
         self.run.journal.write(kind, self.key, fact)
 
+    def note_found_before(self, recipe: Recipe, size: int) -> None:
+        """An earlier run built this variant, and this one needs no more of it than is known."""
+        self._note_variant(recipe, "cached", size=size)
+
     def note_figure(self, name: str, quantity: str, figure: Figure) -> None:
         """Keep a variant's figure, and write it into the journal."""
         self._figures.setdefault(name, {})[quantity] = figure
         self.note("figure", {"variant": name, "quantity": quantity, "figure": figure})
 
     def _note_variant(
-        self, recipe: Recipe, state: Literal["built", "cached", "failed"], reason: str = "", built: Any = None
+        self,
+        recipe: Recipe,
+        state: Literal["built", "cached", "failed"],
+        reason: str = "",
+        built: Any = None,
+        size: int | None = None,
     ) -> None:
         reasons = {offer.recipe.name: offer.reason for offer in self.plan.offers}
         reasons |= dict.fromkeys(self.unoptimized(), "the unoptimized model")
@@ -1000,9 +1023,11 @@ class Study:
                 role="baseline" if recipe.name in self.unoptimized() else "variant",
                 state=state,
                 reason=reason or planned,
-                bytes=built.bytes if built else None,
+                bytes=built.bytes if built else size,
                 build_seconds=built.build_seconds if built else None,
                 key=built.key if built else "",
+                recipe=recipe,
+                versions=built.versions if built else {},
             ),
         )
 

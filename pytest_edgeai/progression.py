@@ -61,11 +61,8 @@ def _planned(study: Study, recipe: Recipe) -> Iterator[tuple[StageName, Recipe, 
         tuned = ", ".join(f"{key}={value}" for key, value in recipe.tuning.items())
         yield "hardware acceleration", recipe, f"The engine is told how to run it: {tuned}."
     else:
-        yield (
-            "hardware acceleration",
-            recipe,
-            "The engine's own choice was kept: nothing that was tried beside it was better, or nothing was tried.",
-        )
+        tried = "no tuning that was tried beside it was better" if study.was_searched else "no tuning was asked for"
+        yield "hardware acceleration", recipe, f"The engine's own choice was kept: {tried}."
 
 
 def _converted(study: Study, recipe: Recipe, baseline: Recipe) -> Recipe:

@@ -501,6 +501,8 @@ class Verdict(Record, frozen=True, kw_only=True):
     device: str
     target: str
     model: str = ""
+    other: str = ""
+    """The variant whose same quantity the claim is a share of; empty for a claim about a number."""
     estimate: float | None = None
     low: float | None = None
     high: float | None = None
@@ -684,6 +686,10 @@ class VariantResult(Record, frozen=True, kw_only=True):
     bytes: int | None = None
     build_seconds: float | None = None
     key: str = ""
+    recipe: Recipe | None = None
+    """How it was made, and how it is run."""
+    versions: dict[str, str] = {}
+    """Distribution -> version that built it."""
     placement: dict[str, str] = {}
     """What the runtime says it really used: provider, device, precision, threads."""
     figures: dict[str, Figure] = {}

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from pytest_edgeai.errors import UsageError
-from pytest_edgeai.records import Figure, Recipe, Trial
+from pytest_edgeai.records import Figure, Front, Recipe, Record, Trial
 
 if TYPE_CHECKING:
     import optuna
@@ -32,7 +32,7 @@ ABANDONED: Final = timedelta(hours=1)
 """After which a trial that another machine began is nobody's."""
 _OWN: Final = "default"
 """A tuning key's value that leaves the choice to the engine."""
-_FACT, _OWNER, _MISSED, _SCREENED = "edgeai", "edgeai-owner", "edgeai-missed", "edgeai-screened"
+_FACT, _OWNER, _MISSED, _CLOSING = "edgeai", "edgeai-owner", "edgeai-missed", "edgeai-closing"
 
 Value = str | int
 Evaluate = Callable[[Recipe, int, Sequence[Trial]], Trial]
@@ -98,6 +98,16 @@ class Space:
         return msgspec.structs.replace(recipe, sparsity=sparsity, tuning=chosen)
 
 
+class Closing(Record, frozen=True, kw_only=True):
+    """What a search ends with."""
+
+    screened: dict[str, dict[str, Figure]] = msgspec.field(default_factory=dict)
+    """Variant -> figures, of those that were measured closely."""
+    front: Front | None = None
+    trials: int = 0
+    """Of how many trials the front is."""
+
+
 class Explorer:
     """A study in a storage. Raises UsageError where the storage can't be used.
 
@@ -161,14 +171,14 @@ class Explorer:
                 raise
             self._keep(proposed, found)
 
-    def screened(self) -> dict[str, dict[str, Figure]]:
-        """What :meth:`keep_screened` kept."""
-        fact = self._study.user_attrs.get(_SCREENED)
-        return msgspec.json.decode(fact, type=dict[str, dict[str, Figure]]) if fact is not None else {}
+    def closing(self) -> Closing:
+        """What the last search of this study ended with; empty where none came to its end."""
+        fact = self._study.user_attrs.get(_CLOSING)
+        return msgspec.json.decode(fact, type=Closing) if fact is not None else Closing()
 
-    def keep_screened(self, figures: Mapping[str, Mapping[str, Figure]]) -> None:
-        """Variant -> figures of those that were measured closely."""
-        self._study.set_user_attr(_SCREENED, msgspec.json.encode(figures).decode())
+    def close(self, closing: Closing) -> None:
+        """Keep it, so that a search that is asked for again measures nothing again."""
+        self._study.set_user_attr(_CLOSING, msgspec.json.encode(closing).decode())
 
     def _keep(self, proposed: "optuna.Trial", found: Trial) -> None:
         proposed.set_user_attr(_MISSED, found.missed)

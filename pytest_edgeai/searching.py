@@ -22,7 +22,7 @@ from pytest_edgeai.pipeline import Study
 from pytest_edgeai.protocols import Accelerated
 from pytest_edgeai.records import SCHEMA, Choice, Figure, Outcome, Recipe, Search, Trial, Variant, digest_of
 from pytest_edgeai.screening import Contest
-from pytest_edgeai.search import Explorer, Space
+from pytest_edgeai.search import Closing, Explorer, Space
 from pytest_edgeai.units import show
 
 FINALISTS: Final = 4
@@ -75,7 +75,7 @@ def space_of(study: Study) -> Space:
 
 def search_once(study: Study, trials: int, seconds: float) -> Search:
     """As :func:`search_for`, by the first of a run's processes that asks for it; the others take its word."""
-    word = study.shared / f"{study.key}-search.json"
+    word = study.searched
     with filelock.FileLock(word.with_suffix(".lock")):
         if word.is_file():
             found = msgspec.json.decode(word.read_bytes(), type=Search)
@@ -115,15 +115,20 @@ class _Searching:
                     step(recipe.name + self._so_far(tried, begin + seconds - time.monotonic()))
                     return self._evaluated(recipe, number)
 
-                closing = min(CLOSING * seconds, CLOSING_SECONDS)
-                stopped = explorer.explore(evaluate, trials, seconds - closing - (time.monotonic() - begin))
+                kept = min(CLOSING * seconds, CLOSING_SECONDS)
+                stopped = explorer.explore(evaluate, trials, seconds - kept - (time.monotonic() - begin))
         finally:
             if self._contest is not None:
                 self._contest.close()
         tried = explorer.tried()
         self._adopt(tried)
         finalists = self._finalists(tried)
-        choice, closely = self._choice(explorer, finalists)
+        closing = explorer.closing()
+        screened = self._screened(explorer, finalists, closing)
+        choice = self._choice(finalists, screened)
+        front = closing.front if closing.trials == len(tried) else None
+        front = front or study.front([trial.name for trial in tried if trial.state == "measured"])
+        explorer.close(Closing(screened=screened, front=front, trials=len(tried)))
         found = Search(
             study=name,
             storage=storage or self._kept(name),
@@ -132,9 +137,9 @@ class _Searching:
             trials=tuple(tried),
             resumed=len(before),
             finalists=tuple(finalists),
-            closely=closely,
+            closely={name: screened[name] for name in finalists if name in screened},
             choice=choice,
-            front=study.front([trial.name for trial in tried if trial.state == "measured"]),
+            front=front,
             seconds={**self._spent, "total": time.monotonic() - begin},
         )
         study.note("search", found)
@@ -339,6 +344,8 @@ class _Searching:
                 continue
             if trial.state == "measured":
                 self._known[trial.name] = dict(trial.figures)
+            if not study.is_built(trial.name):
+                study.note_found_before(trial.recipe, int(trial.figures["size"].estimate))
             for quantity, figure in trial.figures.items():
                 if quantity not in study.figures_of(trial.name):
                     study.note_figure(trial.name, quantity, figure)
@@ -371,30 +378,35 @@ class _Searching:
                 kinds[kind] += 1
         return chosen
 
-    def _choice(self, explorer: Explorer, finalists: Sequence[str]) -> tuple[Choice, dict[str, dict[str, Figure]]]:
-        """Between the finalists, which are screened unless an earlier search did it, with their figures. Raises UnsupportedError where there is none."""
-        study, places = self._study, [preference.framework for preference in self._study.plan.preferences]
+    def _screened(self, explorer: Explorer, finalists: Sequence[str], closing: Closing) -> dict[str, dict[str, Figure]]:
+        """Figures of the finalists and of what they are compared with, measured unless an earlier search did. Raises UnsupportedError without finalists."""
+        study = self._study
         if not finalists:
             told = " ".join(f"{trial.name}: {trial.evidence}" for trial in explorer.tried()[:3])
             raise UnsupportedError(f"Nothing that was tried of {study.model.name} could be measured. {told}")
-        screened = explorer.screened()
+        screened = dict(closing.screened)
         unoptimized = dict.fromkeys([self._reference, *map(study.baseline_of, finalists)])
         missing = [name for name in (*unoptimized, *finalists) if name not in screened]
         if missing:
             with self._run.lock.measuring(), self._phase("screen"):
                 screened |= study.screen(list(dict.fromkeys([self._reference, *missing])))
-            explorer.keep_screened(screened)
         for name in finalists:
             for quantity, figure in screened.get(name, {}).items():
                 if quantity not in _QUALITY:
                     study.note_figure(name, quantity, figure)
+        return screened
+
+    def _choice(self, finalists: Sequence[str], screened: Mapping[str, dict[str, Figure]]) -> Choice:
+        """Between the finalists."""
+        study, places = self._study, [preference.framework for preference in self._study.plan.preferences]
         recipes = sorted(
             (study.recipe(name) for name in finalists if name in screened),
             # What is plain goes before what is changed, where both are as good.
             key=lambda one: (places.index(one.framework), one.sparsity, len(one.tuning), one.name),
         )
-        chosen_from = {name: screened[name] for name in (*unoptimized, *(one.name for one in recipes))}
-        return study.choose_from(chosen_from, recipes), {one.name: screened[one.name] for one in recipes}
+        unoptimized = dict.fromkeys([self._reference, *map(study.baseline_of, finalists)])
+        names = (*unoptimized, *(one.name for one in recipes))
+        return study.choose_from({name: screened[name] for name in names if name in screened}, recipes)
 
     @contextlib.contextmanager
     def _phase(self, name: str) -> Iterator[None]:

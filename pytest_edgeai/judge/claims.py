@@ -126,6 +126,7 @@ def as_claimed(verdict: Verdict, claim: Claim, turned: bool) -> Verdict:
         "claim": str(claim),
         "subject": claim.subject,
         "quantity": claim.quantity,
+        "other": claim.other or "",
         "operator": claim.operator,
     }
     swapped = verdict.subject != claim.subject

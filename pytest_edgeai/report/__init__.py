@@ -1,4 +1,4 @@
-"""Report: what a run found out, for people (``index.html``, the terminal) and for programs (``results.json``)."""
+"""Report: what a run found out, for people (``index.html``, ``optimization.md``, the terminal) and for programs (``results.json``, ``optimization.json``)."""
 
 import os
 import secrets
@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from pytest_edgeai.records import Results
+from pytest_edgeai.report import markdown, optimization
 from pytest_edgeai.report.page import render
 from pytest_edgeai.report.terminal import summary
 
@@ -15,19 +16,22 @@ __all__ = ["encode", "render", "summary", "write"]
 
 
 def write(results: Results, folder: Path) -> Path:
-    """Put ``results.json`` and ``index.html`` into ``folder`` and return the page's path.
+    """Put ``results.json``, ``index.html``, ``optimization.json`` and ``optimization.md`` into ``folder`` and return the page's path.
 
     A reader sees the old file or the new one, never half of one. The data comes first: a page that can't be made loses nothing.
     """
     folder.mkdir(parents=True, exist_ok=True)
     _publish(folder / "results.json", encode(results))
+    recommended = optimization.report(results)
+    _publish(folder / "optimization.json", encode(recommended))
+    _publish(folder / "optimization.md", markdown.render(recommended).encode("utf-8", "backslashreplace"))
     page = folder / "index.html"
     _publish(page, render(results).encode("utf-8", "backslashreplace"))
     return page
 
 
-def encode(results: Results) -> bytes:
-    """``results.json``: the records' own field names, indented. NaN and infinity, which JSON doesn't have, are null."""
+def encode(results: Results | optimization.Report) -> bytes:
+    """``results.json`` and the like: the records' own field names, indented. NaN and infinity, which JSON doesn't have, are null."""
     try:
         data = msgspec.json.encode(results, enc_hook=str)
     except UnicodeEncodeError:  # a file's name that is not UTF-8

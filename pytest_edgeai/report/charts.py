@@ -114,6 +114,54 @@ def _chart(model: ModelResult, series: dict[str, int], quality: Axis, cost: Axis
     )
 
 
+def waterfall(model: ModelResult) -> Chart | None:
+    """How each stage of progressive optimization changed a call's time, from the unoptimized model to the choice; its size where no time was measured.
+
+    ``None`` where the stages weren't followed. Times are the first stage's, divided by what each stage gained in turns.
+    """
+    stages = [stage for stage in model.progression if stage.changed]
+    if len(stages) < 2:
+        return None
+    time = "tpot.p50" if "tpot.p50" in stages[0].figures else "latency.p50"
+    timed = time in stages[0].figures and all(stage.speedup is not None for stage in stages[1:])
+    if timed:
+        values = [stages[0].figures[time].estimate]
+        for stage in stages[1:]:
+            assert stage.speedup is not None
+            values.append(values[-1] / stage.speedup.estimate)
+        word, what = ("time per token" if time.startswith("tpot") else "latency"), "s"
+    elif all("size" in stage.figures for stage in stages):
+        values, word, what = [stage.figures["size"].estimate for stage in stages], "size", "bytes"
+    else:
+        return None
+    size, sign = next((scale for scale in _SCALES[what] if max(values) >= scale[0]), _SCALES[what][-1])
+    steps = [
+        {
+            "label": _escaped(stage.name.capitalize(), 40),
+            "from": before / size,
+            "to": after / size,
+            "hover": f"<b>{_escaped(stage.recipe, 60)}</b><br>{_escaped(f'{word} {shown(after, what)}', 80)}",
+        }
+        for stage, before, after in zip(stages, [0.0, *values], values, strict=False)
+    ]
+    steps.append(
+        {
+            "label": "Shipped",
+            "from": 0.0,
+            "to": values[-1] / size,
+            "hover": f"<b>{_escaped(stages[-1].recipe, 60)}</b><br>{_escaped(f'{word} {shown(values[-1], what)}', 80)}",
+        }
+    )
+    told = ", ".join(f"{stage.name} {shown(value, what)}" for stage, value in zip(stages, values, strict=True))
+    return Chart(
+        "stages",
+        f"{word.capitalize()}, stage by stage",
+        f"Waterfall of the {word} through the stages: {told}. The table of stages has the numbers.",
+        "" if timed else "Speed was not measured, so it is the size.",
+        {"steps": steps, "y": {"title": f"{word.capitalize()} ({sign})"}},
+    )
+
+
 class _Scale:
     """Numbers in the unit that suits the largest estimate of an axis."""
 

@@ -11,27 +11,34 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pytest_edgeai.records import (
+    Figure,
     GateResult,
     Limits,
     ModelResult,
     Outcome,
     Results,
+    Stage,
     Target,
     TensorSpec,
+    Trial,
     VariantResult,
     Verdict,
 )
 from pytest_edgeai.report.advice import ORDER, Advice, advise, counts, tolerated
-from pytest_edgeai.report.charts import SERIES, SYMBOLS, Chart, charts, fronts
+from pytest_edgeai.report.charts import SERIES, SYMBOLS, Chart, charts, fronts, waterfall
 from pytest_edgeai.report.facts import language_facts
 from pytest_edgeai.report.figures import bare_interval, below, figure, interval, interval_name, shown, span, uncertain
 from pytest_edgeai.report.headings import QUALITY, Column, columns_of, headings_of, quality_of
+from pytest_edgeai.report.optimization import Optimization, optimization
 from pytest_edgeai.report.roles import badges, baseline_of, baselines, is_choice, reference_of
 from pytest_edgeai.report.text import cause, plain
 from pytest_edgeai.units import show
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+
+TRIALS = 200
+"""At most so many trials of a search are on the page; ``results.json`` has all of them."""
 
 SHOWN = 2000
 """At most so many verdicts are on the page, those that need attention first; ``results.json`` has all of them."""
@@ -55,7 +62,10 @@ def render(results: Results) -> str:
     library, library_hash = _plotly()
     series = _series(results)
     views = [_model_view(results, model, number, series) for number, model in enumerate(results.models, 1)]
-    drawn = {f"chart-{view.number}-{c.key}": c.data for view in views for c in view.charts if c.data}
+    all_charts = [
+        (view.number, chart) for view in views for chart in (*view.charts, view.waterfall) if chart is not None
+    ]
+    drawn = {f"chart-{number}-{chart.key}": chart.data for number, chart in all_charts if chart.data}
     verdicts, hidden = _verdicts(results.gates)
     found = counts(results.gates)
     return environment.get_template("index.html.j2").render(
@@ -122,7 +132,7 @@ def _environment() -> "Environment":
         "sentence": functools.partial(plain, limit=600),
         "show": shown,
         "duration": _duration,
-        "moment": _moment,
+        "moment": moment,
         "spec": _spec,
     }
     return environment
@@ -185,6 +195,23 @@ class Row:
 
 
 @dataclasses.dataclass(frozen=True)
+class StageRow:
+    """One stage in its table."""
+
+    stage: Stage
+    gained: Cell
+    cells: tuple[Cell, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class TrialRow:
+    """One trial of a search in its table."""
+
+    trial: Trial
+    cells: tuple[Cell, ...]
+
+
+@dataclasses.dataclass(frozen=True)
 class Tile:
     """One number on the first screen."""
 
@@ -202,6 +229,14 @@ class ModelView:
     advice: Advice
     tiles: tuple[Tile, ...]
     charts: tuple[Chart, ...]
+    optimization: Optimization
+    waterfall: Chart | None
+    """Of the stages; ``None``: they weren't followed."""
+    stages: tuple["StageRow", ...]
+    trials: tuple["TrialRow", ...]
+    """Of a search, the first ones."""
+    stage_columns: tuple[Column, ...]
+    """Of the tables of stages and trials: the figures on the first screen."""
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
     scored: bool
@@ -225,6 +260,24 @@ def _model_view(results: Results, model: ModelResult, number: int, series: dict[
         advice=advise(results, model),
         tiles=_tiles(model),
         charts=drawn,
+        optimization=optimization(results, model),
+        waterfall=waterfall(model),
+        stages=tuple(
+            StageRow(
+                stage,
+                _of_figure(stage.speedup, None, "", ""),
+                tuple(_of_figure(stage.figures.get(one.name), None, one.unit, "") for one in headings_of(model).tiles),
+            )
+            for stage in model.progression
+        ),
+        trials=tuple(
+            TrialRow(
+                trial,
+                tuple(_of_figure(trial.figures.get(one.name), None, one.unit, "") for one in headings_of(model).tiles),
+            )
+            for trial in (model.search.trials[:TRIALS] if model.search is not None else ())
+        ),
+        stage_columns=headings_of(model).tiles,
         columns=columns,
         rows=tuple(
             Row(
@@ -271,7 +324,11 @@ def _series(results: Results) -> dict[str, int]:
 
 
 def _cell(variant: VariantResult, column: Column) -> Cell:
-    found, tail = figure(variant, column.name), figure(variant, column.tail)
+    return _of_figure(figure(variant, column.name), figure(variant, column.tail), column.unit, column.tail)
+
+
+def _of_figure(found: Figure | None, tail: Figure | None, unit: str, tail_name: str) -> Cell:
+    """A number with its interval, or with another figure below it; empty where it wasn't measured."""
     if found is None:
         return Cell("")
     parts = [interval_name(found)] if uncertain(found) else []
@@ -279,8 +336,8 @@ def _cell(variant: VariantResult, column: Column) -> Cell:
     parts += [plain(found.method, 80)] if found.method else []
     detail = bare_interval(found)
     if tail is not None:
-        detail = f"{column.tail.rpartition('.')[2]} {shown(tail.estimate, tail.unit)}"
-    return Cell(below(found, column.unit), detail, repr(float(found.estimate)), ", ".join(parts))
+        detail = f"{tail_name.rpartition('.')[2]} {shown(tail.estimate, tail.unit)}"
+    return Cell(below(found, unit), detail, repr(float(found.estimate)), ", ".join(parts))
 
 
 def _tiles(model: ModelResult) -> tuple[Tile, ...]:
@@ -476,7 +533,7 @@ def _limits(limits: Limits, *, language: bool) -> list[tuple[str, str]]:
     return found + ([("Network", "none while it runs")] if limits.offline else [])
 
 
-def _moment(text: str) -> str:
+def moment(text: str) -> str:
     """``2026-11-23 14:03 UTC``; anything else as it is."""
     try:
         moment = dt.datetime.fromisoformat(text)

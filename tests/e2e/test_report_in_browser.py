@@ -66,6 +66,8 @@ def attributes(document: str) -> str:
         (language.results(), 3),
         (language.results("foreign"), 1),
         (sample.hostile(language.results()), 3),
+        (sample.searched(), 4),
+        (sample.hostile(sample.searched()), 4),
     ],
     ids=[
         "one model",
@@ -77,6 +79,8 @@ def attributes(document: str) -> str:
         "language",
         "language foreign",
         "language hostile",
+        "searched",
+        "searched hostile",
     ],
 )
 def test_every_chart_is_drawn_and_no_script_fails(opened, run, charts):

@@ -7,10 +7,13 @@ import msgspec
 
 from pytest_edgeai.records import (
     Assessment,
+    Beaten,
+    Candidate,
     Choice,
     Device,
     EngineDevice,
     Figure,
+    Front,
     GateResult,
     Hardware,
     Limits,
@@ -19,10 +22,14 @@ from pytest_edgeai.records import (
     ModelResult,
     Outcome,
     Quantizable,
+    Recipe,
     Refusal,
     Results,
+    Search,
+    Stage,
     Target,
     TensorSpec,
+    Trial,
     VariantResult,
     Verdict,
 )
@@ -295,6 +302,95 @@ def empty() -> Results:
     )
 
 
+def searched(*, meets: bool = True) -> Results:
+    """The same, found by a search, with the ranking, the front and the stages."""
+    base = results(meets=meets)
+    model = base.models[0]
+    found = {one.name: one for one in model.variants}
+    tuned = Recipe(framework="openvino", precision="int8", sparsity=0.2, tuning={"threads": 1}, needs=("avx512_vnni",))
+    other = "onnxruntime-int8-static"
+    broken = () if meets else ("is 1.62x as fast as the baseline, the limit is 2x",)
+    choice = Choice(
+        recipe=CHOICE,
+        meets_limits=meets,
+        reason="the knee point of 2 variants that meet the limits of intel (2.79x in screening)",
+        breaks=broken,
+        weights={"latency": 0.5, "accuracy": 0.25, "memory": 0.25},
+        ranking=(
+            Candidate(recipe=CHOICE, score=1.2, gains={"latency": 1.5, "accuracy": -0.1, "memory": 1.1}, breaks=broken),
+            Candidate(recipe=other, score=1.1, gains={"latency": 1.2, "accuracy": -0.2, "memory": 1.3}),
+        ),
+        second=other,
+        changes=(f"With 2.1 times the weight on memory it is {other} (--edge-prefer latency=1,memory=2.1).",),
+    )
+    front = Front(
+        objectives=("speedup", "accuracy", "memory.footprint", "size"),
+        confidence=0.95,
+        members=(CHOICE, other, "openvino-fp32"),
+        beaten=(
+            Beaten(
+                recipe="onnxruntime-int8-dynamic",
+                by=other,
+                evidence=(
+                    "speed-up 2.31x against 0.68x: better",
+                    "accuracy 97.78 % against 98.06 %: no more than 1 % worse",
+                ),
+            ),
+        ),
+        undecided=(
+            Beaten(recipe="openvino-fp32", by=CHOICE, evidence=("accuracy: that it is no worse is not shown",)),
+        ),
+    )
+    trials = (
+        Trial(number=0, recipe=Recipe(framework="openvino", precision="int8"), state="measured", figures=found[CHOICE].figures),
+        Trial(number=1, recipe=tuned, state="cut", figures={"size": found[CHOICE].figures["size"]}, missed=0.3,
+              breaks=("keeps 70.00 % of the reference's accuracy, the limit is 95.00 %",), evidence="shown at 99 % by 360 items"),
+        Trial(number=2, recipe=Recipe(framework="openvino", precision="int4"), state="failed", evidence="NNCF found nothing."),
+    )  # fmt: skip
+    search = Search(
+        study="digits for intel 0123456789abcdef", storage="sqlite:///search.db", points=240, stopped="3 trials", trials=trials,
+        resumed=1, finalists=(CHOICE, other), choice=choice, front=front, seconds={"build": 12.0, "measure": 30.0, "total": 45.0},
+    )  # fmt: skip
+    verdicts = tuple(_beside(gate).verdict for gate in base.gates if gate.verdict.subject == CHOICE)
+    speedups = {"openvino-fp32": 1.32, CHOICE: 2.11}
+    names = ("baseline", "conversion", "quantization", "hardware acceleration", "production validation")
+    made = ("onnxruntime-fp32", "openvino-fp32", CHOICE, CHOICE, CHOICE)
+    stages = tuple(
+        Stage(
+            name=name,
+            recipe=recipe,
+            text=f"What {name} did.",
+            changed=place < 3,
+            before=made[place - 1] if place else "",
+            speedup=_speedup(speedups[recipe]) if place in (1, 2) else None,
+            figures=found[recipe].figures,
+            verdicts=verdicts if place == 4 else (),
+        )
+        for place, (name, recipe) in enumerate(zip(names, made, strict=True))
+    )
+    variants = tuple(
+        msgspec.structs.replace(one, recipe=tuned, versions={"openvino": "2026.4.1"}) if one.name == CHOICE else one
+        for one in model.variants
+    )
+    model = msgspec.structs.replace(
+        model, variants=variants, choice=choice, front=front, search=search, progression=stages
+    )
+    return msgspec.structs.replace(base, models=(model,), gates=tuple(map(_beside, base.gates)))
+
+
+def _beside(gate: GateResult) -> GateResult:
+    """A share of the unoptimized model's, as it is claimed today."""
+    quantity, over, _ = gate.verdict.quantity.partition(" / ")
+    other = "onnxruntime-fp32" if over else ""
+    return msgspec.structs.replace(gate, verdict=msgspec.structs.replace(gate.verdict, quantity=quantity, other=other))
+
+
+def _speedup(times: float) -> Figure:
+    return Figure(
+        estimate=times, low=times - 0.02, high=times + 0.02, unit="x", confidence=0.95, n=45, method="rounds in turns"
+    )
+
+
 PAYLOADS = (
     "<script>alert(1)</script>",
     "</script><img src=x onerror=alert(1)>",
@@ -317,7 +413,7 @@ def hostile(base: Results | None = None) -> Results:
 
     def poisoned(value: Any, key: str = "") -> Any:
         match value:
-            case str() if key in _KEPT:
+            case str() if key in _KEPT or (key == "name" and value in _STAGES):
                 return value
             case str():
                 return PAYLOADS[next(turn) % len(PAYLOADS)]
@@ -335,6 +431,7 @@ def hostile(base: Results | None = None) -> Results:
 
 
 _KEPT = {"kind", "role", "state", "plan", "phase", "outcome", "standing", "operator", "unit"}
+_STAGES = {"baseline", "conversion", "quantization", "hardware acceleration", "production validation"}
 _BY_NAME = {"versions", "settings", "placement", "environment", "engines", "noise", "ops", "items", "precisions"}
 
 

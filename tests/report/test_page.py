@@ -12,6 +12,7 @@ from pytest_edgeai.records import Figure, Outcome, Results
 from pytest_edgeai.report import encode, render, write
 from tests.report import language, sample
 
+FILES = ["index.html", "optimization.json", "optimization.md", "results.json"]
 VOID = {"meta", "link", "br", "img", "input", "hr"}
 
 RUNS = {
@@ -25,6 +26,9 @@ RUNS = {
     "language, foreign": language.results("foreign"),
     "language, hostile": sample.hostile(language.results(meets=False)),
     "both kinds": language.beside_tensors(),
+    "searched": sample.searched(),
+    "searched, nearest": sample.searched(meets=False),
+    "searched, hostile": sample.hostile(sample.searched()),
 }
 
 
@@ -81,7 +85,13 @@ def one():
 def test_the_sections_are_there_in_their_order(page):
     sections = [attrs["id"] for attrs in page.of("section") if "id" in attrs]
 
-    assert sections == ["summary", "tradeoffs", "variants", "verdicts", "refused", "facts", "reading"]
+    searched = ["stages", "search"] * ("stages" in sections)
+    assert sections == [
+        "summary",
+        "tradeoffs",
+        *searched,
+        *["deploy", "variants", "verdicts", "refused", "facts", "reading"],
+    ]
     assert len(page.ids) == len(set(page.ids))
     assert page.of("html")[0]["lang"] == "en"
     assert len(page.of("main")) == len(page.of("h1")) == len(page.of("title")) == 1
@@ -296,9 +306,20 @@ def test_hostile_data_reads_back_but_for_what_is_not_unicode():
     back = msgspec.json.decode(encode(results), type=Results)
 
     assert back.models[0].variants[1].name == results.models[0].variants[1].name
-    assert "\\udc80 not UTF-8" in {
-        text for gate in back.gates for text in (gate.test, gate.verdict.claim, *gate.verdict.notes)
-    }
+    assert "\\udc80 not UTF-8" in _texts(msgspec.to_builtins(back))
+
+
+def _texts(value):
+    """Every text in plain data."""
+    match value:
+        case str():
+            return {value}
+        case dict():
+            return set().union(*map(_texts, value.values()))
+        case list() | tuple():
+            return set().union(*map(_texts, value))
+        case _:
+            return set()
 
 
 def test_both_files_appear_whole_and_replace_what_was_there(tmp_path):
@@ -310,7 +331,7 @@ def test_both_files_appear_whole_and_replace_what_was_there(tmp_path):
 
     assert page == folder / "index.html"
     assert page.read_text("utf-8") == render(sample.results())
-    assert sorted(path.name for path in folder.iterdir()) == ["index.html", "results.json"]
+    assert sorted(path.name for path in folder.iterdir()) == FILES
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_draft(tmp_path, monkeypatch):
@@ -325,7 +346,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_draft(tmp_path, monkeypatch):
         write(sample.results(), tmp_path)
 
     assert (tmp_path / "results.json").read_bytes() == before
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["index.html", "results.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == FILES
 
 
 def test_a_page_is_small_and_a_huge_runs_page_is_bounded():
@@ -357,7 +378,7 @@ def test_the_page_says_at_what_confidence_its_intervals_hold(one):
 
 
 def test_words_stand_beside_colors(one):
-    assert one.text.count("✓ PASS") == 7
+    assert one.text.count("✓ PASS") == 9
     assert "✗ failed" in one.text
 
 
@@ -388,3 +409,39 @@ def test_a_claim_that_its_test_tolerated_is_told_and_does_not_ask_for_attention(
     assert "passed all the same" not in before
     assert after.count("its test passed") == count
     assert "Do not ship" not in after
+
+
+def test_the_way_to_the_choice_is_told_stage_by_stage():
+    page = Page(render(sample.searched()))
+    text = re.sub(r"\s+", "", page.text)
+
+    assert "Conversionopenvino-fp321.32x1.3…1.34" in text
+    assert "Productionvalidation" in text
+    (steps,) = [chart["steps"] for chart in json.loads(page.data["charts"]).values() if "steps" in chart]
+    assert [step["label"] for step in steps] == ["Baseline", "Conversion", "Quantization", "Shipped"]
+    assert [step["to"] for step in steps] == pytest.approx(
+        [1.153, 1.153 / 1.32, 1.153 / 1.32 / 2.11, 1.153 / 1.32 / 2.11]
+    )
+
+
+def test_the_stages_of_a_device_that_can_not_show_speed_are_told_by_size():
+    base = sample.searched()
+    stages = [
+        msgspec.structs.replace(one, speedup=None, figures={"size": one.figures["size"]})
+        for one in base.models[0].progression
+    ]
+    model = msgspec.structs.replace(base.models[0], progression=tuple(stages))
+
+    page = Page(render(msgspec.structs.replace(base, models=(model,))))
+
+    assert "Size, stage by stage" in page.text
+    assert "Speed was not measured, so it is the size." in page.text
+
+
+def test_a_search_is_told_with_every_trial_and_what_ended_it():
+    text = re.sub(r"\s+", " ", Page(render(sample.searched())).text)
+
+    assert "3 of 240 recipes were tried, 1 of them by an earlier search; it ended with 3 trials." in text
+    assert "openvino-int8-pruned20@threads=1cut" in text
+    assert "shown at 99 % by 360 items" in text
+    assert "NNCF found nothing." in text

@@ -205,6 +205,34 @@
     return found;
   };
 
+  // Stages: what each one takes away, or adds, from the first to what is shipped.
+  const waterfall = (chart) => [{
+    type: "bar",
+    x: chart.steps.map((step) => step.label),
+    base: chart.steps.map((step) => Math.min(step.from, step.to)),
+    y: chart.steps.map((step) => Math.abs(step.to - step.from)),
+    width: 0.6,
+    marker: {
+      color: chart.steps.map((step) => color(step.from === 0 ? "series-0" : step.to <= step.from ? "pass" : "fail")),
+    },
+    text: chart.steps.map((step) => String(Number(step.to.toPrecision(3)))),
+    textposition: "outside",
+    cliponaxis: false,
+    textfont: { color: color("ink"), size: FONT },
+    hovertext: chart.steps.map((step) => step.hover),
+    hoverinfo: "text",
+  }];
+  const waterfallLayout = (chart, print) => {
+    const { hoverlabel, font, paper_bgcolor, plot_bgcolor, yaxis } = layout({ x: {}, y: { title: chart.y.title, more: true } }, print);
+    return {
+      hoverlabel, font, paper_bgcolor, plot_bgcolor,
+      yaxis: { ...yaxis, rangemode: "tozero" },
+      xaxis: { type: "category", automargin: true, fixedrange: true, linecolor: color("rule"), tickfont: { size: FONT, color: color("ink") } },
+      margin: { l: 48, r: 12, t: 24, b: 40 },
+      showlegend: false,
+    };
+  };
+
   const draw = async (area, chart, print) => {
     const config = {
       displaylogo: false,
@@ -215,6 +243,10 @@
       plotlyServerURL: "",
     };
     if (!print) area.querySelector(".waiting")?.remove();
+    if (chart.steps) {
+      await window.Plotly.react(area, waterfall(chart), waterfallLayout(chart, print), config);
+      return;
+    }
     await window.Plotly.react(area, traces(chart), layout(chart, print), config);
     await window.Plotly.relayout(area, { annotations: labels(area, chart) });
   };
