@@ -36,7 +36,7 @@ def progression_of(study: Study, name: str, rigor: str = "quick") -> tuple[Stage
 
 def route(study: Study, recipe: Recipe) -> list[Recipe]:
     """The variants on the way to this one, the baseline first and it last, each once."""
-    return list(dict.fromkeys(planned for _, planned, _ in _planned(study, recipe)))
+    return list({made.name: made for _, made, _ in _planned(study, recipe)}.values())
 
 
 def _planned(study: Study, recipe: Recipe) -> Iterator[tuple[StageName, Recipe, str]]:

@@ -72,7 +72,7 @@ def test_help_and_version_end_well(capsys, words):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["docter"], "edgeai: No command named 'docter'. Did you mean 'doctor'? Known: assess, doctor, recommend.\n"),
+        (["docter"], "edgeai: No command named 'docter'. Did you mean 'doctor'? Known: assess, doctor, recommend, search.\n"),
         (["assess"], "edgeai: The following arguments are required: MODEL. See `edgeai assess --help`.\n"),
         (["doctor", "--colour"], "edgeai: Unrecognized arguments: --colour. See `edgeai --help`.\n"),
         (["doctor", "openvin"], "edgeai: No framework named 'openvin'. Did you mean 'openvino'? Known: llamacpp, mlx, olive, olive-cuda, onnxruntime, openvino.\n"),

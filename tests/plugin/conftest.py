@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
+import optuna
 import pytest
 
 # Loaded once: numpy's C modules, which scipy imports, refuse to be loaded again by the next run in this process.
@@ -12,6 +13,9 @@ import scipy.special  # noqa: F401
 
 from pytest_edgeai.measure import quiet
 from pytest_edgeai.records import GateResult, Outcome, Results
+
+# And those of SQLAlchemy, all of which a storage loads.
+optuna.storages.RDBStorage("sqlite://").remove_session()
 
 
 @pytest.fixture(autouse=True)
