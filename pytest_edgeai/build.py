@@ -9,7 +9,7 @@ import tempfile
 import time
 import uuid
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,11 +48,18 @@ class Ingredients:
     calibration: Path | None = None
     """``.npz`` with the calibration items, for recipes that want them."""
     calibration_digest: str = ""
+    loads: Collection[str] = ()
+    """Tunings that the framework heeds when it loads the variant alone: the artifact is the same without them."""
+
+    @property
+    def artifact(self) -> Recipe:
+        """What the artifact is made by."""
+        return self.recipe.without(self.loads)
 
     @property
     def key(self) -> str:
         """Digest of all of it."""
-        made_of = [SCHEMA, self.model.digest, msgspec.to_builtins(self.recipe), dict(self.versions)]
+        made_of = [SCHEMA, self.model.digest, msgspec.to_builtins(self.artifact), dict(self.versions)]
         if self.model.kind != "onnx":  # converted by this package itself
             made_of.append(importlib.metadata.version("pytest-edgeai"))
         return digest_of([*made_of, self.calibration_digest if self.recipe.calibrated else ""])
@@ -203,7 +210,19 @@ def build(
     working: Callable[[str], AbstractContextManager[object]],
 ) -> tuple[Variant, bool]:
     """The variant, and whether it came from the cache. Raises BuildError or WorkerError."""
-    key, recipe, model = ingredients.key, ingredients.recipe, ingredients.model
+    variant, cached = _built(ingredients, cache, task, lock, working)
+    return msgspec.structs.replace(variant, recipe=ingredients.recipe), cached
+
+
+def _built(
+    ingredients: Ingredients,
+    cache: Cache,
+    task: Task,
+    lock: Callable[[], AbstractContextManager[None]],
+    working: Callable[[str], AbstractContextManager[object]],
+) -> tuple[Variant, bool]:
+    """The artifact, as the variant that is tuned by nothing that only its loading heeds."""
+    key, recipe, model = ingredients.key, ingredients.artifact, ingredients.model
     found = cache.find(key)
     if found is not None:
         return found, True

@@ -494,10 +494,12 @@ class Study:
     def _build(self, recipe: Recipe) -> tuple[Variant, bool]:
         data = self.dataset if recipe.calibrated else None
         calibration = self._items.part(CALIBRATION) if isinstance(self._items, ItemFiles) and data is not None else None
+        framework = self.run.registry.framework(recipe.framework)
         ingredients = building.Ingredients(
             recipe=recipe,
+            loads=tuple(getattr(framework, "loads", ())),
             model=self.model,
-            versions=registry.versions(self.run.registry.framework(recipe.framework), self.assessment) or {},
+            versions=registry.versions(framework, self.assessment) or {},
             modules=self.run.registry.modules,
             sample=self._items.sample(),
             calibration=calibration,

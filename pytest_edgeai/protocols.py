@@ -96,7 +96,9 @@ class Framework(Protocol):
     without them is not chosen for such a target. ``replaces``: distributions that must go before it is installed.
 
     An engine that heeds ``recipe.tuning`` says so by ``tunes = True``: it refuses in ``refusal`` the keys and values that it doesn't
-    have, and raises an EdgeError when it is loaded and uses something else. Tuned recipes of other engines are refused for them.
+    have, and raises an EdgeError when it is loaded and uses something else. Tuned recipes of other engines are refused for them. ``loads`` are the keys
+    that change nothing of what ``build`` makes, only how ``load`` opens it: variants that differ in these alone share an artifact, which is
+    built without them.
     """
 
     name: str

@@ -7,6 +7,7 @@ import enum
 import hashlib
 import json
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -327,6 +328,12 @@ class Recipe(Record, frozen=True, kw_only=True):
     def device(self) -> str:
         """What its variant runs on, as the framework calls it: ``CPU``, ``GPU``."""
         return str(self.tuning.get("device", "CPU"))
+
+    def without(self, keys: Collection[str]) -> "Recipe":
+        """The same without these tunings."""
+        return msgspec.structs.replace(
+            self, tuning={key: value for key, value in self.tuning.items() if key not in keys}
+        )
 
     @property
     def pruned_percent(self) -> int:

@@ -40,7 +40,7 @@ REFERENCES: Final[Mapping[ModelKind, str]] = {"onnx": "onnxruntime", "huggingfac
 """Kind of model -> the engine whose unoptimized model comes first as the baseline of all, and as the reference of quality."""
 WHOLE_NUMBERS = ("threads", "batch")
 HINTS = ("latency", "throughput")
-KEYS = ("batch", "device", "hint", "precision", "threads")
+KEYS = ("batch", "device", "graph", "hint", "precision", "threads")
 """What a recipe can be tuned by; which of them an engine has is its own business."""
 
 

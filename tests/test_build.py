@@ -134,6 +134,22 @@ def test_the_key_is_the_same_for_the_same_content(changed: dict[str, Any]) -> No
     assert other.key == INGREDIENTS.key
 
 
+def test_what_only_loading_heeds_changes_no_key_and_is_kept_in_the_variant(desk: Desk) -> None:
+    tuned = msgspec.structs.replace(PLAIN, tuning={"threads": 1, "device": "GPU"})
+    once = dataclasses.replace(INGREDIENTS, recipe=tuned, loads=("threads",))
+    fewer = dataclasses.replace(
+        INGREDIENTS, recipe=msgspec.structs.replace(PLAIN, tuning={"threads": 2, "device": "GPU"}), loads=("threads",)
+    )
+
+    variant, _ = desk.build(once, writing())
+    again, cached = desk.build(fewer, forbidden)
+
+    assert once.key == fewer.key != dataclasses.replace(once, loads=()).key
+    assert cached
+    assert (variant.recipe.tuning["threads"], again.recipe.tuning["threads"]) == (1, 2)
+    assert variant.folder == again.folder
+
+
 def test_the_key_of_a_calibrated_recipe_changes_with_the_calibration_items() -> None:
     one, other = (
         dataclasses.replace(INGREDIENTS, recipe=CALIBRATED, calibration_digest=digest * 32) for digest in ("12", "34")

@@ -16,6 +16,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from pytest_edgeai import onnx_session
 from pytest_edgeai.assess import read_model
 from pytest_edgeai.errors import BuildError, EdgeError, UnsupportedError
 from pytest_edgeai.frameworks import onnxruntime as module
@@ -280,7 +281,7 @@ def test_one_thread_is_refused_for_what_has_no_trees(tmp_path: Path) -> None:
         ({"precision": "bf16"}, "ONNX Runtime computes in what the model's file says: "),
         (
             {"threds": 2},
-            "No tuning of onnxruntime named 'threds'. Did you mean 'threads'? Known: batch, device, threads.",
+            "No tuning of onnxruntime named 'threds'. Did you mean 'threads'? Known: batch, device, graph, threads.",
         ),
     ],
 )
@@ -381,7 +382,48 @@ def test_placement_tells_provider_threads_and_precision(tmp_path: Path) -> None:
         "device": "CPU",
         "precision": "fp32",
         "threads": "2",
+        "operators": "CPUExecutionProvider: 2 Conv, 2 Relu, 1 GlobalAveragePool, 1 Flatten, 1 Gemm",
     }
+
+
+def test_an_onnx_runtime_that_can_not_tell_where_operators_run_leaves_it_out() -> None:
+    assert onnx_session._operators(object()) == ""
+
+
+@pytest.mark.parametrize("level", ["none", "basic", "extended", "all"])
+def test_every_graph_optimization_level_computes_the_same(tmp_path: Path, level: str) -> None:
+    artifact = built(BASELINE, convolutional(tmp_path), tmp_path)
+    (item,) = images(1)
+
+    runner = ENGINE.load(tuned(BASELINE, graph=level), artifact, threads=1)
+
+    assert runner.placement()["graph"] == level
+    usual = ENGINE.load(BASELINE, artifact, threads=1)(item)["logits"]
+    assert np.allclose(runner(item)["logits"], usual, rtol=1e-4, atol=1e-5)
+
+
+def test_less_optimization_leaves_more_operators(tmp_path: Path) -> None:
+    artifact = built(STATIC, convolutional(tmp_path), tmp_path, images(8))
+
+    none, everything = (
+        ENGINE.load(tuned(STATIC, graph=level), artifact, threads=1).placement()["operators"]
+        for level in ("none", "all")
+    )
+
+    def count(told: str) -> int:
+        return sum(int(part.split()[0]) for part in told.partition(": ")[2].split(", "))
+
+    assert count(none) > count(everything)
+
+
+def test_what_is_worth_trying_is_what_the_device_has(tmp_path: Path) -> None:
+    cores = msgspec.structs.replace(VNNI, cores=4)
+
+    found = ENGINE.accelerations(
+        BASELINE, read_model(str(convolutional(tmp_path))), msgspec.structs.replace(cores, engines={})
+    )
+
+    assert dict(found) == {"graph": ("extended", "basic"), "threads": (1, 2)}
 
 
 def test_weights_become_unsigned_where_signed_ones_would_saturate(
@@ -390,7 +432,7 @@ def test_weights_become_unsigned_where_signed_ones_would_saturate(
     artifact = built(STATIC, convolutional(tmp_path), tmp_path, images(8))
     (item,) = images(1, seed=3)
     usual = ENGINE.load(STATIC, artifact, threads=1)(item)["logits"]
-    monkeypatch.setattr(module, "_saturates", lambda: True)
+    monkeypatch.setattr(onnx_session, "saturates", lambda: True)
 
     runner = ENGINE.load(STATIC, artifact, threads=1)
 
@@ -450,7 +492,7 @@ def test_threads_that_were_asked_for_are_used_whatever_the_bench_says(tmp_path: 
 def test_other_threads_than_asked_for_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     artifact = built(BASELINE, convolutional(tmp_path), tmp_path)
     counts = iter([5, 5])
-    monkeypatch.setattr(module, "_threads_there", lambda: next(counts))
+    monkeypatch.setattr(onnx_session, "_threads_there", lambda: next(counts))
 
     with pytest.raises(EdgeError, match="was asked to run onnxruntime-fp32@threads=2 in 2 threads, and uses 1"):
         ENGINE.load(tuned(BASELINE, threads=2), artifact, threads=1)

@@ -107,6 +107,7 @@ class OpenVino:
     name = "openvino"
     distributions: tuple[str, ...] = ("openvino", "nncf")
     tunes = True
+    loads = ("batch", "device", "hint", "precision", "threads")
 
     def catalogue(self, target: Target, kind: ModelKind) -> Sequence[Recipe]:  # noqa: ARG002 - the same for every target
         """Whole networks in bf16, fp16, fp32 and int8, and weights alone in int8 and int4; of language models always weights alone."""
@@ -159,6 +160,20 @@ class OpenVino:
             else ""
         )
         return f"{told}; {has}{keeps}."
+
+    def accelerations(self, assessment: Assessment, device: Device) -> Mapping[str, Sequence[str | int]]:  # noqa: ARG002 - the same for every model
+        """Threads, the throughput hint, the precisions that the CPU has beside f32, accelerators."""
+        halves = [
+            one for one, name in (("bf16", "bf16"), ("f16", "fp16")) if name in (_capabilities(device, "CPU") or ())
+        ]
+        listed = [entry.name for entry in device.engines.get("openvino", ()) if entry.name != "CPU"]
+        found: dict[str, Sequence[str | int]] = {
+            "threads": tuple(dict.fromkeys(count for count in (1, device.cores // 2) if 0 < count < device.cores)),
+            "hint": ("throughput",) if device.cores > 1 else (),
+            "precision": tuple(halves),
+            "device": tuple(dict.fromkeys(name.partition(".")[0] for name in listed)),
+        }
+        return {key: values for key, values in found.items() if values}
 
     def devices(self) -> Sequence[EngineDevice]:
         """What OpenVINO lists."""
@@ -406,6 +421,7 @@ class _Caller:
         if recipe.method == "weights" or recipe.precision == "fp16":
             told += f", weights {kernels.told(stored)}"
         placement = {"device": used, "precision": told, "threads": str(compiled.get_property("INFERENCE_NUM_THREADS"))}
+        placement["operators"] = kernels.placed(compiled, used)
         if "activation_group" in recipe.options:
             placement["activations"] = (
                 f"int8 in groups of {compiled.get_property('DYNAMIC_QUANTIZATION_GROUP_SIZE')} where that is faster"

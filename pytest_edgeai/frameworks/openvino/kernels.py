@@ -23,6 +23,20 @@ def used(network: Any) -> list[tuple[str, str]]:
     ]
 
 
+_NO_WORK: Final = ("Input", "Output", "Const", "Parameter", "Result", "Constant")
+
+
+def placed(network: Any, device: str) -> str:
+    """``CPU: 30 Convolution i8, 13 Eltwise f32``: how many layers of which type the plugin runs in which precision."""
+    found: Counter[str] = Counter()
+    for node in network.get_runtime_model().get_ops():
+        info = node.get_rt_info()
+        kind = info["layerType"].astype(str)
+        if kind not in _NO_WORK:
+            found[f"{kind} {info['primitiveType'].astype(str).rpartition('_')[2].lower()}"] += 1
+    return f"{device}: {', '.join(f'{count} {name}' for name, count in found.most_common())}"
+
+
 def attends(network: Any) -> bool:
     """Whether it has the plugin's kernel for attention, which alone keeps keys and values in fewer bits; attention in several kernels keeps float32."""
     nodes = network.get_runtime_model().get_ops()
