@@ -33,6 +33,7 @@ from pytest_edgeai.records import Recipe
 
 TASKS = {
     "assess": "pytest_edgeai.assess:read_model",
+    "convert": "pytest_edgeai.conversion.onnx_export:convert",
     "build": "pytest_edgeai.build:build_here",
     "tokenize": "pytest_edgeai.measure.texts:tokenize",
     "load-tasks": "pytest_edgeai.measure.harness:load",
