@@ -55,11 +55,6 @@ def copied(made: Make, tmp_path: Path) -> Callable[..., Path]:
             dict.fromkeys(("input_ids", "attention_mask", "token_type_ids"), ("batch", "sequence")),
             3,
         ),
-        (
-            "DistilBertForSequenceClassification",
-            dict.fromkeys(("input_ids", "attention_mask"), ("batch", "sequence")),
-            2,
-        ),
         ("Wav2Vec2ForSequenceClassification", {"input_values": ("batch", "samples")}, 3),
     ],
 )
@@ -71,6 +66,15 @@ def test_its_inputs_are_made_from_its_configuration(convert, made: Make, archite
     assert {spec.name: spec.shape for spec in known.outputs} == {"logits": ("batch", outputs)}
     assert (found.architecture, found.fixed) == (architecture, {})
     assert found.difference < found.limit / 10
+
+
+def test_what_its_forward_does_not_take_is_left_out(made: Make) -> None:
+    from pytest_edgeai.conversion import folder
+
+    source = folder.read(made("DistilBertForSequenceClassification"))
+
+    assert list(source.inputs) == ["input_ids", "attention_mask"]
+    assert source.answer(source.draw({"batch": 3, "sequence": 5}, 1))["logits"].shape == (3, 2)
 
 
 def test_the_size_of_images_may_be_the_preprocessors(made: Make, tmp_path: Path) -> None:

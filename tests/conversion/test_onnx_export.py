@@ -3,6 +3,7 @@
 import io
 import pickle
 import re
+import sys
 import zipfile
 from pathlib import Path
 
@@ -14,7 +15,7 @@ onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
 from pytest_edgeai.assess import read_model  # noqa: E402
-from pytest_edgeai.conversion import onnx_export  # noqa: E402
+from pytest_edgeai.conversion import function, onnx_export  # noqa: E402
 from pytest_edgeai.conversion.onnx_export import LIMIT, LIMIT_16, apart  # noqa: E402
 from pytest_edgeai.errors import ModelError, UsageError  # noqa: E402
 from tests.conversion import nets  # noqa: E402
@@ -103,9 +104,9 @@ def test_half_precision_has_a_limit_of_its_own(convert) -> None:
     assert found.difference <= found.limit == LIMIT_16
 
 
-@pytest.mark.parametrize(("function", "items"), [("fixed_batch", 3), ("fixed_at_one", 1)])
-def test_a_batch_that_the_code_takes_for_a_number_is_fixed_at_the_examples_and_told(convert, function, items) -> None:
-    path, found = convert(function)
+@pytest.mark.parametrize(("named", "items"), [("fixed_batch", 3), ("fixed_at_one", 1)])
+def test_a_batch_that_the_code_takes_for_a_number_is_fixed_at_the_examples_and_told(convert, named, items) -> None:
+    path, found = convert(named)
 
     assert specs(path)["x"] == ("float32", (items, 3))
     assert (found.axes, found.batches) == ((), (0, 0))
@@ -132,11 +133,29 @@ def test_a_program_that_was_exported_with_one_size_says_so(convert, saved) -> No
     assert found.fixed == {"batch": "the program was exported with a fixed one (see dynamic_shapes)"}
 
 
+def test_the_users_code_finds_what_lies_beside_it_and_in_the_working_folder(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    source, working = tmp_path / "source", tmp_path / "working"
+    source.mkdir()
+    working.mkdir()
+    (source / "beside.py").write_text("SIZE = 3\n")
+    (working / "at_work.py").write_text("SIZE = 2\n")
+    (working / "weights.txt").write_text("0.5")
+    (source / "model.py").write_text(
+        "import pathlib, torch, beside, at_work\n\ndef make():\n    layer = torch.nn.Linear(beside.SIZE, at_work.SIZE)\n"
+        "    layer.weight.data.fill_(float(pathlib.Path('weights.txt').read_text()))\n    return layer, (torch.ones(2, 3),)\n"
+    )
+
+    found = function.read(source / "model.py", "make", working)
+
+    assert (found.module.module.weight == 0.5).all()
+
+
 # What is refused -------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("function", "words"),
+    ("named", "words"),
     [
         ("raises", r"it failed \(nets\.py:\d+\): ValueError: the weights are gone$"),
         ("exits", r"it failed \(nets\.py:\d+\): SystemExit: 3$"),
@@ -152,9 +171,9 @@ def test_a_program_that_was_exported_with_one_size_says_so(convert, saved) -> No
         ("without_an_operator", r"it can't be exported to ONNX: No ONNX function found for .*bessel_j0.* Change it, or"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_converted_is_told_in_one_sentence(convert, function: str, words: str) -> None:
+def test_what_cannot_be_converted_is_told_in_one_sentence(convert, named: str, words: str) -> None:
     with pytest.raises(ModelError, match=words) as caught:
-        convert(function)
+        convert(named)
 
     assert "\n" not in str(caught.value)
 

@@ -138,6 +138,18 @@ def test_the_worker_is_told_the_folder_that_the_user_works_in(
 # The cache -------------------------------------------------------------------------------------------------------------------
 
 
+def test_a_folder_is_converted_once_for_each_content(opened, exporter: Exporter, tmp_path: Path) -> None:
+    model = folder(tmp_path / "model", architectures=["ViTForImageClassification"])
+    first, _ = opened("monday").onnx_of(model)
+    (model / "README.md").write_text("no part of the model")
+    same, _ = opened("tuesday").onnx_of(model)
+    (model / "model.safetensors").write_bytes(b"other weights")
+    other, _ = opened("wednesday").onnx_of(model)
+
+    assert first == same != other
+    assert [asked["origin"] for asked in exporter.asked] == ["transformers"] * 2
+
+
 def test_a_program_is_converted_once_whatever_it_is_called(opened, exporter: Exporter, program: Path) -> None:
     first, _ = opened("monday").onnx_of(program)
     moved = program.rename(program.with_name("other.pt2"))
