@@ -29,8 +29,9 @@ DISTRIBUTIONS: Final[Mapping[Origin, tuple[str, ...]]] = {
     "function": ("torch", "onnxscript", "onnx"),
     "transformers": ("torch", "onnxscript", "onnx", "transformers", "safetensors"),
 }
-"""What it takes. ONNX Runtime, which the conversion is checked with, comes in several distributions, and changes nothing of the file."""
-_RUNTIMES: Final = ("onnxruntime", "onnxruntime-gpu")
+"""What it takes. Their versions are in the file's key; that of ONNX Runtime isn't, for it changes nothing of the file."""
+RUNTIMES: Final = ("onnxruntime", "onnxruntime-gpu")
+"""The distributions that ONNX Runtime comes in, which the conversion is checked with; one of them."""
 
 
 class Workshop:
@@ -124,7 +125,7 @@ def _versions(path: Path, origin: Origin) -> dict[str, str]:
     wanted = DISTRIBUTIONS[origin]
     lacking = [name for name in wanted if name not in installed(wanted)]
     extras = ["torch"] if lacking else []
-    if not installed(_RUNTIMES):
+    if not installed(RUNTIMES):
         lacking, extras = [*lacking, "onnxruntime"], [*extras, "onnxruntime"]
     if lacking:
         told = f"{' and '.join(lacking)} {'is' if len(lacking) == 1 else 'are'} not installed"

@@ -1,6 +1,7 @@
 """The export: a model of PyTorch is written as an ONNX file and held against itself, in a worker."""
 
 import importlib.metadata
+import math
 import re
 import warnings
 from collections.abc import Iterator
@@ -11,8 +12,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_edgeai.conversion import DISTRIBUTIONS, FILE, RECORD
+from pytest_edgeai.conversion import DISTRIBUTIONS, FILE, RECORD, RUNTIMES
 from pytest_edgeai.conversion.source import BATCH, INSTEAD, Axes, Source, Tensors, cause_of, said
+from pytest_edgeai.distributions import one_of
 from pytest_edgeai.errors import EdgeError, ModelError
 from pytest_edgeai.records import Conversion, Origin
 
@@ -50,7 +52,7 @@ def _converted(path: Path, origin: Origin, working: Path, target: Path) -> Conve
         architecture=source.architecture,
         exporter=EXPORTER,
         opset=opset,
-        versions={name: importlib.metadata.version(name) for name in (*DISTRIBUTIONS[origin], "onnxruntime")},
+        versions={name: importlib.metadata.version(name) for name in (*DISTRIBUTIONS[origin], *one_of(*RUNTIMES))},
         difference=difference,
         output=output,
         limit=limit,
@@ -200,9 +202,13 @@ def _compared(source: Source, target: Path) -> tuple[float, str, float, tuple[in
             mine = tensor.detach().cpu().numpy()
             found, limit = apart(got[name], mine), LIMIT_16 if mine.dtype == np.float16 else LIMIT
             if found > limit:
+                how = (
+                    f"differs by up to {100 * found:.2g} % of that output's range, and {100 * limit:.2g} % is rounding"
+                    if math.isfinite(found)
+                    else "has other whole numbers, another shape, or numbers that aren't finite"
+                )
                 raise ModelError(
-                    f"the ONNX file computes something else: its output '{name}' differs by up to {_share(found)} of that output's range, "
-                    f"and {_share(limit)} is rounding. Is it random, or other code when it is exported? {INSTEAD}"
+                    f"the ONNX file computes something else: its output '{name}' {how}. Is it random, or other code when it is exported? {INSTEAD}"
                 )
             if not worst[1] or found > worst[0]:
                 worst = found, name, limit
@@ -273,10 +279,6 @@ def apart(got: NDArray[Any], wanted: NDArray[Any]) -> float:
     extent = float(numbers.max() - numbers.min()) or float(abs(numbers).max()) or 1.0
     gap = float(abs(others - numbers).max())
     return gap / extent if gap == gap else float("inf")
-
-
-def _share(value: float) -> str:
-    return "all" if value == float("inf") else f"{100 * value:.2g} %"
 
 
 def _reason(error: BaseException) -> str:

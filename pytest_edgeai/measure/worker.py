@@ -1,6 +1,7 @@
 """The worker: a fresh interpreter that builds, loads and runs variants, so that nothing they do can hurt the pytest process.
 
-``measure/__main__.py`` starts it. It knows frameworks and arrays; never pytest, a label or the user's code. One request is answered after the
+``measure/__main__.py`` starts it. It knows frameworks and arrays; never pytest or a label, and of the user's code the function alone that makes a model of
+PyTorch, in a worker that does nothing else. One request is answered after the
 other until the connection closes.
 """
 

@@ -37,10 +37,11 @@ def convert(tmp_path_factory: pytest.TempPathFactory) -> Convert:
 
     def make(model: str | Path, origin: Origin = "function", *, again: bool = False) -> tuple[Path, Conversion]:
         path = Path(f"{NETS}:{model}") if isinstance(model, str) else model
-        if path not in known or again:
-            folder = tmp_path_factory.mktemp("converted")
-            onnx_export.convert(str(path), origin, str(folder), str(folder))
-            known[path] = folder / FILE, msgspec.json.decode((folder / RECORD).read_bytes(), type=Conversion)
-        return known[path]
+        if path in known and not again:
+            return known[path]
+        folder = tmp_path_factory.mktemp("converted")
+        onnx_export.convert(str(path), origin, str(folder), str(folder))
+        found = folder / FILE, msgspec.json.decode((folder / RECORD).read_bytes(), type=Conversion)
+        return found if again else known.setdefault(path, found)
 
     return make

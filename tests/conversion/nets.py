@@ -38,6 +38,13 @@ class Of(nn.Module):
         return self.function(x)
 
 
+class Pair(nn.Module):
+    """Of two inputs, of which one is not used."""
+
+    def forward(self, x, other):
+        return x * 2
+
+
 def numbers(items=2):
     return (torch.randn(items, 3),)
 
@@ -52,6 +59,10 @@ def two():
 
 def several():
     return Of(lambda x: (x, (x + 1, None))), numbers()
+
+
+def one_is_not_used():
+    return Pair(), (torch.randn(2, 3), torch.randn(2, 5))
 
 
 def half():
@@ -113,6 +124,10 @@ def gives_nothing():
 
 def another_formula():
     return Of(lambda x: x * 1.001 if torch.compiler.is_exporting() else x), numbers()
+
+
+def other_classes():
+    return Of(lambda x: x.argmax(1) + 1 if torch.compiler.is_exporting() else x.argmax(1)), numbers()
 
 
 def always_random():

@@ -71,6 +71,23 @@ def test_outputs_without_names_are_numbered(convert) -> None:
     assert list(specs(path)) == ["x", "output_0", "output_1_0"]
 
 
+def test_an_input_that_is_not_used_stays(convert) -> None:
+    path, _ = convert("one_is_not_used")
+
+    assert list(specs(path)) == ["x", "other", "output"]
+
+
+def test_weights_that_are_too_many_for_one_file_lie_in_another_beside_it(convert, monkeypatch) -> None:
+    whole, _ = convert("two")
+    monkeypatch.setattr(onnx_export, "LARGEST", 0)
+
+    path, found = convert("two", again=True)
+
+    assert [file.name for file in sorted(path.parent.iterdir())] == ["conversion.json", "model.onnx", "model.onnx.data"]
+    assert found.difference < LIMIT
+    assert read_model(str(path)).parameters == read_model(str(whole)).parameters
+
+
 def test_dropout_is_left_out_though_the_module_was_in_training_mode(convert) -> None:
     path, _ = convert("small")
     session = onnxruntime.InferenceSession(path)
@@ -167,6 +184,7 @@ def test_the_users_code_finds_what_lies_beside_it_and_in_the_working_folder(tmp_
         ("gives_text", r"its output 'name' is of the type str, not a tensor\. Return a tensor, or"),
         ("gives_nothing", r"it returns no tensor"),
         ("another_formula", r"its output 'output' differs by up to 0\.\d+ % of that output's range, and 0\.005 % is rounding"),
+        ("other_classes", r"its output 'output' has other whole numbers"),
         ("always_random", r"its output 'output' differs by up to \d+ % .* Is it random"),
         ("without_an_operator", r"it can't be exported to ONNX: No ONNX function found for .*bessel_j0.* Change it, or"),
     ],

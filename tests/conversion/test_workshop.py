@@ -48,7 +48,7 @@ class Exporter:
 @pytest.fixture(autouse=True)
 def everything_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "DISTRIBUTIONS", dict.fromkeys(module.DISTRIBUTIONS, ("numpy",)))
-    monkeypatch.setattr(module, "_RUNTIMES", ("numpy",))
+    monkeypatch.setattr(module, "RUNTIMES", ("numpy",))
 
 
 @pytest.fixture
@@ -234,13 +234,13 @@ def test_a_failure_is_told_again_and_not_tried_again(opened, exporter: Exporter,
 
 
 @pytest.mark.parametrize(
-    ("lacking", "extras"), [("DISTRIBUTIONS", "torch"), ("_RUNTIMES", "onnxruntime"), ("both", "torch,onnxruntime")]
+    ("lacking", "extras"), [("DISTRIBUTIONS", "torch"), ("RUNTIMES", "onnxruntime"), ("both", "torch,onnxruntime")]
 )
 def test_without_pytorch_or_onnx_runtime_it_says_what_to_install(opened, program, monkeypatch, lacking, extras) -> None:
-    if lacking != "_RUNTIMES":
+    if lacking != "RUNTIMES":
         monkeypatch.setattr(module, "DISTRIBUTIONS", {"program": ("torch_that_is_not_there",)})
     if lacking != "DISTRIBUTIONS":
-        monkeypatch.setattr(module, "_RUNTIMES", ("runtime_that_is_not_there",))
+        monkeypatch.setattr(module, "RUNTIMES", ("runtime_that_is_not_there",))
 
     with pytest.raises(
         UnsupportedError,
