@@ -81,6 +81,10 @@ def unknown(path: Path) -> ModelError:
             f"The model {path} is a pickle by its name, and a pickle runs whatever code is in it when it is read. Save the model as a program with "
             "torch.export.save(program, 'model.pt2'), or write a function that makes it and name that: FILE.py:FUNCTION."
         )
+    if path.suffix.lower() == ".py":
+        return ModelError(
+            f"The model {path} is a file of Python: name the function in it that makes the model, {path.name}:FUNCTION."
+        )
     return ModelError(f"The model {path} is of no kind that is known: a model is {FORMS}.")
 
 
