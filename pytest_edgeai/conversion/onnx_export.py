@@ -19,7 +19,7 @@ from pytest_edgeai.errors import EdgeError, ModelError
 from pytest_edgeai.records import Conversion, Origin
 
 LIMIT: Final = 5e-5
-"""Of an output's range, that a conversion may be off. Measured on models of 9 k to 110 M parameters (convolutions, ViT, BERT, Wav2Vec2): rounding in float32
+"""Of an output's range, that a conversion may be off. Measured on models of up to 110 M parameters (convolutions, ViT, BERT, Wav2Vec2): rounding in float32
 comes to 7e-8 to 9e-7, and the other formula of GELU, the least change of what is computed that could go unnoticed, to 1.1e-4 by itself and to 1.6e-4 in ViT-Base."""
 LIMIT_16: Final = 1e-2
 """The same of outputs in float16, whose neighbours lie up to 1e-3 apart."""
@@ -73,7 +73,7 @@ def _read(path: Path, origin: Origin, working: Path) -> Source:
 
 
 def _first_answer(source: Source) -> dict[str, Any]:
-    """Raises ModelError where the model can't be called on its own example, or doesn't answer the same twice."""
+    """Raises ModelError where the model can't be called on its own example."""
     try:
         return source.answer(source.inputs)
     except EdgeError:
@@ -208,7 +208,7 @@ def _compared(source: Source, target: Path) -> tuple[float, str, float, tuple[in
                     else "has other whole numbers, another shape, or numbers that aren't finite"
                 )
                 raise ModelError(
-                    f"the ONNX file computes something else: its output '{name}' {how}. Is it random, or other code when it is exported? {INSTEAD}"
+                    f"the ONNX file computes something else: its output '{name}' {how}. Is it random, in training mode, changed by its calls, or other code when it is exported? {INSTEAD}"
                 )
             if not worst[1] or found > worst[0]:
                 worst = found, name, limit

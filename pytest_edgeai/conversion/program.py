@@ -8,6 +8,7 @@ trust isn't harmless: it is read in this process alone.
 import contextlib
 import logging
 import os
+import re
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -148,7 +149,8 @@ def _demand_plain(path: Path) -> None:
         raise ModelError(
             "it holds compiled code of AOTInductor, which is for one machine. Save the program itself: torch.export.save."
         )
-    if any(name.rpartition("/")[2].startswith(OBJECTS) for name in names):
+    # In any place of a path: the archive says itself where its objects lie.
+    if any(part.startswith(OBJECTS) for name in names for part in re.split(r"[/\\]", name)):
         raise ModelError(
             f"it holds objects beside tensors, as pickles, and a pickle runs whatever code is in it when it is read. {INSTEAD}"
         )

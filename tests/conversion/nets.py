@@ -45,6 +45,13 @@ class Pair(nn.Module):
         return x * 2
 
 
+class Halves(nn.Module):
+    """Of items and twice as many others."""
+
+    def forward(self, x, pairs):
+        return x + pairs.reshape(-1, 2, 3).sum(1)
+
+
 def numbers(items=2):
     return (torch.randn(items, 3),)
 
@@ -81,6 +88,17 @@ def program():
     items = torch.export.Dim("items", max=64)
     example = (torch.randn(2, 3, 16, 16),)
     return torch.export.export(Small().eval(), example, dynamic_shapes={"image": {0: items}})
+
+
+def twice_as_many():
+    items = torch.export.Dim("items", max=8)
+    module, example = Halves(), (torch.randn(3, 3), torch.randn(6, 3))
+    return torch.export.export(module, example, dynamic_shapes={"x": {0: items}, "pairs": {0: 2 * items}})
+
+
+def at_most_two():
+    items = torch.export.Dim("items", max=2)
+    return torch.export.export(Of(lambda x: x * 2), numbers(), dynamic_shapes={"x": {0: items}})
 
 
 # Those that are refused

@@ -143,6 +143,17 @@ def test_a_function_may_give_a_program(convert) -> None:
     assert (found.origin, found.axes) == ("function", ("batch",))
 
 
+@pytest.mark.parametrize(
+    ("named", "batches", "others"), [("twice_as_many", (3, 4), {"pairs": ("2*batch", 3)}), ("at_most_two", (2, 2), {})]
+)
+def test_a_program_is_called_with_sizes_that_it_takes(convert, named: str, batches, others) -> None:
+    path, found = convert(named)
+    shapes = {name: shape for name, (_, shape) in specs(path).items()}
+
+    assert shapes == {"x": ("batch", 3), "output": ("batch", 3), **others}
+    assert found.batches == batches
+
+
 def test_a_program_that_was_exported_with_one_size_says_so(convert, saved) -> None:
     path, found = convert(saved(torch.export.export(nets.Small().eval(), (torch.randn(2, 3, 16, 16),))), "program")
 
@@ -261,7 +272,7 @@ def test_a_pickle_within_a_program_is_not_run(convert, tmp_path: Path, program) 
 
 @pytest.mark.parametrize(
     ("name", "words"),
-    [("data/constants/opaque_obj_0", "a pickle runs whatever code is in it"), ("data/aotinductor/model/a.so", "compiled code")],
+    [("data/constants/opaque_obj_0", "a pickle runs whatever code is in it"), ("data/constants/custom_obj/../0", "a pickle runs whatever"), ("data/aotinductor/model/a.so", "compiled code")],
 )  # fmt: skip
 def test_a_program_with_more_than_tensors_is_refused(convert, tmp_path: Path, program, name: str, words: str) -> None:
     path = tmp_path / "more.pt2"
