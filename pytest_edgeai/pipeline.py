@@ -181,7 +181,7 @@ class Run:
     @functools.cached_property
     def workshop(self) -> Workshop:
         """Where models of PyTorch become ONNX files."""
-        return Workshop(self.cache, self.folder, run_task, self.lock.building, self.working)
+        return Workshop(self.cache, self.folder, run_task, self.lock.building, self.working, self.say)
 
     @functools.cached_property
     def precedents(self) -> Precedents:

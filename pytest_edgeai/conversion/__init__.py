@@ -37,7 +37,7 @@ RUNTIMES: Final = ("onnxruntime", "onnxruntime-gpu")
 class Workshop:
     """Converts models of one run.
 
-    ``folder``: of the run, which its processes share; ``lock``: held while something is built.
+    ``folder``: of the run, which its processes share; ``lock``: held while something is built; ``say``: told what a conversion takes away.
     """
 
     def __init__(
@@ -47,8 +47,10 @@ class Workshop:
         task: Task,
         lock: Callable[[], AbstractContextManager[None]],
         working: Callable[[str], AbstractContextManager[object]],
+        say: Callable[[str], None],
     ) -> None:
         self._cache, self._folder, self._task, self._lock, self._working = cache, folder, task, lock, working
+        self._say = say
         self._known: dict[Path, tuple[Path, Conversion] | EdgeError] = {}
 
     def onnx_of(self, path: Path) -> tuple[Path, Conversion | None]:
@@ -77,6 +79,8 @@ class Workshop:
         versions = _versions(path, origin)
         variant = (self._of_function if origin == "function" else self._of_files)(path, origin, versions)
         found = msgspec.json.decode((Path(variant.folder) / RECORD).read_bytes(), type=Conversion)
+        for axis, why in found.fixed.items():
+            self._say(f"{path.name}: its {axis} is fixed, because {why}")
         return Path(variant.folder) / FILE, msgspec.structs.replace(found, source=str(path))
 
     def _of_files(self, path: Path, origin: Origin, versions: dict[str, str]) -> Variant:

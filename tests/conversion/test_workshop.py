@@ -35,14 +35,14 @@ class Exporter:
     def __init__(self) -> None:
         self.asked: list[dict[str, str]] = []
         self.content = b"graph"
-        self.error: Exception | None = None
+        self.found, self.error = FOUND, None
 
     def __call__(self, task: str, arguments, *, subject: str, timeout: float) -> None:
         self.asked.append(dict(arguments))
         if self.error is not None:
             raise self.error
         (Path(arguments["folder"]) / FILE).write_bytes(self.content)
-        (Path(arguments["folder"]) / RECORD).write_bytes(msgspec.json.encode(FOUND))
+        (Path(arguments["folder"]) / RECORD).write_bytes(msgspec.json.encode(self.found))
 
 
 @pytest.fixture(autouse=True)
@@ -61,8 +61,9 @@ def opened(tmp_path: Path, exporter: Exporter):
     """A workshop as a process of a run has it."""
 
     def open_(run: str = "run", said: list[str] | None = None) -> Workshop:
-        cache = Cache(tmp_path / "cache", (said if said is not None else []).append, fallback=tmp_path / "fallback")
-        return Workshop(cache, tmp_path / run, exporter, contextlib.nullcontext, lambda text: contextlib.nullcontext())
+        say = (said if said is not None else []).append
+        cache, working = Cache(tmp_path / "cache", say, fallback=tmp_path / "fallback"), contextlib.nullcontext
+        return Workshop(cache, tmp_path / run, exporter, contextlib.nullcontext, lambda _: working(), say)
 
     return open_
 
@@ -133,6 +134,16 @@ def test_the_worker_is_told_the_folder_that_the_user_works_in(
     assert found.source == str(function)
     asked = exporter.asked[0]
     assert (asked["path"], asked["origin"], asked["working"]) == (str(function), "function", str(tmp_path))
+
+
+def test_a_batch_that_is_fixed_is_said_once_in_a_run(opened, exporter: Exporter, program: Path) -> None:
+    said: list[str] = []
+    workshop, exporter.found = opened(said=said), msgspec.structs.replace(FOUND, fixed={"batch": "the code says 3"})
+
+    workshop.onnx_of(program)
+    workshop.onnx_of(program)
+
+    assert said == ["model.pt2: its batch is fixed, because the code says 3"]
 
 
 # The cache -------------------------------------------------------------------------------------------------------------------
