@@ -30,7 +30,8 @@ STALE_AFTER = 24 * 3600.0
 """Seconds after which an unfinished build's folder is nobody's."""
 _RECORD = "variant.json"
 _SEAL = "variant.sha256"
-_ARTIFACT = "artifact"
+ARTIFACT = "artifact"
+"""Folder of an entry with what was built."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,7 @@ class Cache:
         except (OSError, ValueError, msgspec.DecodeError):
             self._set_aside(key, "its record can't be read")
             return None
-        variant = msgspec.structs.replace(variant, folder=str(entry / _ARTIFACT))
+        variant = msgspec.structs.replace(variant, folder=str(entry / ARTIFACT))
         if key not in self._verified:
             damaged = [name for name, digest in variant.files.items() if not _is(Path(variant.folder) / name, digest)]
             if damaged or variant.key != key or seal != _seal(record):
@@ -119,13 +120,13 @@ class Cache:
     def _put(
         self, key: str, partial: Path, recipe: Recipe, model: Model, versions: Mapping[str, str], seconds: float
     ) -> Variant:
-        artifact = partial / _ARTIFACT
+        artifact = partial / ARTIFACT
         paths = sorted(path for path in artifact.rglob("*") if path.is_file())
         variant = Variant(
             recipe=recipe,
             model_digest=model.digest,
             key=key,
-            folder=_ARTIFACT,
+            folder=ARTIFACT,
             files={path.relative_to(artifact).as_posix(): digest_of_file(path) for path in paths},
             bytes=sum(path.stat().st_size for path in paths),
             versions=dict(versions),
@@ -148,7 +149,7 @@ class Cache:
                     return theirs
             else:
                 self._verified.add(key)
-                return msgspec.structs.replace(variant, folder=str(entry / _ARTIFACT))
+                return msgspec.structs.replace(variant, folder=str(entry / ARTIFACT))
         raise BuildError(f"{recipe.name}: the variant can't be put into the cache {self.root}.")
 
     @contextlib.contextmanager
@@ -157,7 +158,7 @@ class Cache:
         folder = self.root / "partial" / uuid.uuid4().hex
         try:
             try:
-                (folder / _ARTIFACT).mkdir(parents=True)
+                (folder / ARTIFACT).mkdir(parents=True)
             except OSError as error:
                 raise self._unwritable(error) from error
             yield folder
@@ -210,19 +211,40 @@ def build(
     working: Callable[[str], AbstractContextManager[object]],
 ) -> tuple[Variant, bool]:
     """The variant, and whether it came from the cache. Raises BuildError or WorkerError."""
-    variant, cached = _built(ingredients, cache, task, lock, working)
+    recipe, model = ingredients.artifact, ingredients.model
+
+    def make(folder: Path) -> None:
+        task(
+            "build",
+            {
+                "modules": list(ingredients.modules),
+                "recipe": msgspec.to_builtins(recipe),
+                "model": model.path,
+                "folder": str(folder),
+                "sample": str(ingredients.sample),
+                "calibration": str(ingredients.calibration) if recipe.calibrated else None,
+            },
+            subject=recipe.name,
+            timeout=BUILD_TIMEOUT,
+        )
+
+    doing = f"building {recipe.name} of {model.name}"
+    key, versions = ingredients.key, ingredients.versions
+    variant, cached = made(key, recipe, model, versions, cache, lock, lambda: working(doing), make)
     return msgspec.structs.replace(variant, recipe=ingredients.recipe), cached
 
 
-def _built(
-    ingredients: Ingredients,
+def made(
+    key: str,
+    recipe: Recipe,
+    model: Model,
+    versions: Mapping[str, str],
     cache: Cache,
-    task: Task,
     lock: Callable[[], AbstractContextManager[None]],
-    working: Callable[[str], AbstractContextManager[object]],
+    working: Callable[[], AbstractContextManager[object]],
+    make: Callable[[Path], None],
 ) -> tuple[Variant, bool]:
-    """The artifact, as the variant that is tuned by nothing that only its loading heeds."""
-    key, recipe, model = ingredients.key, ingredients.artifact, ingredients.model
+    """The entry of this key, which ``make`` fills a folder for where there is none, and whether it came from the cache. Raises BuildError."""
     found = cache.find(key)
     if found is not None:
         return found, True
@@ -230,22 +252,10 @@ def _built(
         found = cache.find(key)  # somebody may have built it while we waited
         if found is not None:
             return found, True
-        with working(f"building {recipe.name} of {model.name}"), cache.partial() as partial:
+        with working(), cache.partial() as partial:
             begin = time.monotonic()
-            task(
-                "build",
-                {
-                    "modules": list(ingredients.modules),
-                    "recipe": msgspec.to_builtins(recipe),
-                    "model": model.path,
-                    "folder": str(partial / _ARTIFACT),
-                    "sample": str(ingredients.sample),
-                    "calibration": str(ingredients.calibration) if recipe.calibrated else None,
-                },
-                subject=recipe.name,
-                timeout=BUILD_TIMEOUT,
-            )
-            return cache.put(key, partial, recipe, model, ingredients.versions, time.monotonic() - begin), False
+            make(partial / ARTIFACT)
+            return cache.put(key, partial, recipe, model, versions, time.monotonic() - begin), False
 
 
 def compressed_bytes(variant: Variant) -> int:

@@ -2,6 +2,7 @@
 
 import argparse
 import collections
+import contextlib
 import dataclasses
 import datetime as dt
 import itertools
@@ -21,8 +22,10 @@ from pytest_edgeai.errors import EdgeError, UsageError, unknown
 if TYPE_CHECKING:
     from pytest_edgeai.doctor.checkup import CheckUp
     from pytest_edgeai.doctor.engines import Engine, RecipeTrial
+    from pytest_edgeai.pipeline import Run
     from pytest_edgeai.records import Assessment, Citation, Limits, Plan, Search, Target
     from pytest_edgeai.registry import Registry
+    from pytest_edgeai.settings import Settings
 
 SCHEMA: Final = 1
 """Version of what ``assess --json`` and ``recommend --json`` print."""
@@ -42,6 +45,8 @@ _COLORS: Final = {
 
 _CHECKED: Final = ("governor", "virtualisation", "power", "thermal_sensors", "rapl", "isa")
 """Facts of the device that the doctor has a check for."""
+
+_MODEL: Final = "an .onnx, .gguf or .pt2 file, a function that makes one (FILE.py:FUNCTION), or a folder as Hugging Face saves models"
 
 Row = tuple[str, str]
 """A label and a text that is wrapped beside it; without a text, a heading; without both, an empty line."""
@@ -110,9 +115,8 @@ def _parser() -> argparse.ArgumentParser:
     doctor.set_defaults(run=_doctor)
 
     assess = commands.add_parser("assess", parents=[output], help="what is known of a model before it is optimized")
-    assess.add_argument(
-        "model", metavar="MODEL", help="an .onnx or .gguf file, or a folder as Hugging Face saves models"
-    )
+    assess.add_argument("model", metavar="MODEL", help=_MODEL)
+    _option(assess, "cache", "folder that keeps what a model of PyTorch was converted to", type=_path, metavar="DIR")
     assess.set_defaults(run=_assess)
 
     recommend = commands.add_parser(
@@ -120,9 +124,7 @@ def _parser() -> argparse.ArgumentParser:
         parents=[output, here],
         help="frameworks in order of preference, what would be built and why, and what is refused and why",
     )
-    recommend.add_argument(
-        "model", metavar="MODEL", help="an .onnx or .gguf file, or a folder as Hugging Face saves models"
-    )
+    recommend.add_argument("model", metavar="MODEL", help=_MODEL)
     _option(recommend, "target", "hardware that is deployed to (default: auto)", default="auto", metavar="NAME")
     _option(
         recommend,
@@ -234,19 +236,32 @@ def _doctor(arguments: argparse.Namespace) -> int:
 
 def _assess(arguments: argparse.Namespace) -> int:
     from pytest_edgeai import assess
+    from pytest_edgeai.assess import files
     from pytest_edgeai.measure.process import run_task
+    from pytest_edgeai.settings import Settings
 
-    model = assess.digest_model(Path(arguments.model))
-    found = assess.assess(model, run_task)
-    told = {"schema": SCHEMA, "tool": _version(), "model": model, "assessment": found, "modalities": found.modalities}
+    path, conversion = Path(arguments.model), None
+    with contextlib.ExitStack() as until:
+        if files.origin_of(path) is not None:
+            run = until.enter_context(_run(Settings(cache=arguments.cache), []))
+            path, conversion = run.workshop.onnx_of(path)
+        model = assess.digest_model(path)
+        found = assess.assess(model, run_task)
+    told = {
+        "schema": SCHEMA,
+        "tool": _version(),
+        "model": model,
+        "conversion": conversion,
+        "assessment": found,
+        "modalities": found.modalities,
+    }
     _print(told, arguments, lambda told: _assess_rows(Path(arguments.model).name, told))
     return 0
 
 
 def _recommend(arguments: argparse.Namespace) -> int:
     from pytest_edgeai import guidance, registry
-    from pytest_edgeai.pipeline import Declaration, Run
-    from pytest_edgeai.progress import Progress
+    from pytest_edgeai.pipeline import Declaration
     from pytest_edgeai.settings import Settings
 
     if arguments.prefer_route not in guidance.ROUTES:
@@ -258,8 +273,7 @@ def _recommend(arguments: argparse.Namespace) -> int:
         stand_in=arguments.stand_in,
         cache=arguments.cache,
     )
-    with tempfile.TemporaryDirectory(prefix="pytest-edgeai-") as folder:
-        run = Run(settings, _importable(arguments.plugin), Path(folder), "edgeai", Progress(_say))
+    with _run(settings, _importable(arguments.plugin)) as run:
         study = run.study(Declaration(Path(arguments.model), arguments.dataset, settings.score))
         plan = study.plan
         advice = {
@@ -269,6 +283,7 @@ def _recommend(arguments: argparse.Namespace) -> int:
             "target": run.target,
             "device": run.device,
             "standing": run.standing,
+            "conversion": study.conversion,
             "assessment": study.assessment,
             "frameworks": {
                 preference.framework: _presence(run.registry, preference.framework, registry.versions)
@@ -283,8 +298,7 @@ def _recommend(arguments: argparse.Namespace) -> int:
 
 def _search(arguments: argparse.Namespace) -> int:
     from pytest_edgeai import report, results, searching
-    from pytest_edgeai.pipeline import Declaration, Run
-    from pytest_edgeai.progress import Progress
+    from pytest_edgeai.pipeline import Declaration
     from pytest_edgeai.settings import Settings
 
     started = dt.datetime.now(dt.UTC)
@@ -303,14 +317,13 @@ def _search(arguments: argparse.Namespace) -> int:
         search_budget=arguments.budget,
         **({"report": arguments.report} if arguments.report else {}),
     )
-    with tempfile.TemporaryDirectory(prefix="pytest-edgeai-") as folder:
-        run = Run(settings, _importable(arguments.plugin), Path(folder), "edgeai", Progress(_say))
+    with _run(settings, _importable(arguments.plugin)) as run:
         study = run.study(Declaration(Path(arguments.model), arguments.dataset, settings.score))
         found = searching.search_for(study, arguments.trials, arguments.budget, arguments.storage, arguments.seed)
         page = None
         if arguments.report:
             gathered = results.gather(
-                Path(folder),
+                run.folder,
                 settings=settings,
                 registry_=run.registry,
                 target=run.target,
@@ -344,6 +357,16 @@ def _search(arguments: argparse.Namespace) -> int:
         }
     _print(told, arguments, lambda told: _search_rows(told, run.here))
     return 0
+
+
+@contextlib.contextmanager
+def _run(settings: "Settings", plugins: list[str]) -> "Iterator[Run]":
+    """As pytest's, with a folder that is gone afterwards."""
+    from pytest_edgeai.pipeline import Run
+    from pytest_edgeai.progress import Progress
+
+    with tempfile.TemporaryDirectory(prefix="pytest-edgeai-") as folder:
+        yield Run(settings, plugins, Path(folder), "edgeai", Progress(_say))
 
 
 def _importable(plugins: list[str]) -> list[str]:
@@ -439,11 +462,13 @@ def _mended(text: str) -> Iterator[Row]:
 
 
 def _assess_rows(name: str, told: dict[str, Any]) -> Iterator[Row]:
-    from pytest_edgeai.report.facts import count, language_facts
+    from pytest_edgeai.report.facts import conversion_fact, count, language_facts
     from pytest_edgeai.units import show
 
     found: Assessment = told["assessment"]
     yield name, ""
+    if told["conversion"] is not None:
+        yield "converted from", conversion_fact(told["conversion"])
     yield "size", f"{show(found.bytes, 'bytes')}, SHA-256 {found.digest[:16]}..."
     yield "parameters", f"{count(found.parameters)} ({', '.join(found.weight_dtypes) or 'no weights'})"
     if found.language is not None:
@@ -474,6 +499,7 @@ def _assess_rows(name: str, told: dict[str, Any]) -> Iterator[Row]:
 
 def _recommend_rows(advice: dict[str, Any], here: str) -> Iterator[Row]:
     from pytest_edgeai.guidance import COURSE, OURS
+    from pytest_edgeai.report.facts import conversion_fact
     from pytest_edgeai.strategy import refusals
 
     sources = {COURSE: "course", OURS: "ours"}
@@ -481,6 +507,8 @@ def _recommend_rows(advice: dict[str, Any], here: str) -> Iterator[Row]:
     target: Target = advice["target"]
     of_language = advice["assessment"].language is not None
     yield f"{plan.model} for {target.name} ({target.title})", ""
+    if advice["conversion"] is not None:
+        yield "converted", conversion_fact(advice["conversion"])
     yield "device", f"{here}: {advice['device'].cpu}"
     for remark in target.remarks:
         yield "remark", remark

@@ -30,6 +30,7 @@ from pytest_edgeai import choosing, folders, frontier, guidance, objectives, reg
 from pytest_edgeai import corpus as corpora
 from pytest_edgeai import device as devices
 from pytest_edgeai.assess import files as model_files
+from pytest_edgeai.conversion import Workshop
 from pytest_edgeai.corpus import Corpus, TextFiles
 from pytest_edgeai.dataset import (
     CALIBRATION,
@@ -62,6 +63,7 @@ from pytest_edgeai.records import (
     SCHEMA,
     Assessment,
     Choice,
+    Conversion,
     Device,
     EngineDevice,
     Figure,
@@ -114,7 +116,7 @@ class Declaration:
         if kind is None and not self.path.exists():
             raise UsageError(f"There is no model at {self.path}. Is the path right, seen from {Path.cwd()}?")
         if kind is None:
-            raise UsageError(f"The model {self.path} is of no kind that is known: a model is {model_files.FORMS}.")
+            raise UsageError(str(model_files.unknown(self.path)))
         return kind
 
     @property
@@ -180,6 +182,11 @@ class Run:
                 "this user has no home folder, so this run keeps no variants; --edge-cache names a folder for them"
             )
         return building.Cache(root or fallback, self.say, fallback=fallback)
+
+    @functools.cached_property
+    def workshop(self) -> Workshop:
+        """Where models of PyTorch become ONNX files."""
+        return Workshop(self.cache, self.folder, run_task, self.lock.building, self.working, self.say)
 
     @functools.cached_property
     def precedents(self) -> Precedents:
@@ -301,10 +308,15 @@ class Study:
 
     # 1. What is there: model, assessment, dataset --------------------------------------------------------------------------
 
+    @property
+    def conversion(self) -> Conversion | None:
+        """Of a model that comes from PyTorch: how it became the ONNX file that is studied. Raises EdgeError."""
+        return self.run.workshop.onnx_of(self.declaration.path)[1]
+
     @functools.cached_property
     def _source(self) -> Model:
-        """The named file, digested but not parsed. Raises ModelError."""
-        return assessing.digest_model(self.declaration.path)
+        """The named file, or the ONNX file that it became, digested but not parsed. Raises EdgeError."""
+        return assessing.digest_model(self.run.workshop.onnx_of(self.declaration.path)[0])
 
     @functools.cached_property
     def model(self) -> Model:
@@ -1046,6 +1058,7 @@ class Study:
             limits=self.target.limits,
             items=items,
             assessment=self.assessment,
+            conversion=self.conversion,
             preferences=plan.preferences,
             refusals=plan.refusals,
             variants=(),

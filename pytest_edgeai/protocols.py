@@ -149,10 +149,8 @@ class Choosy(Protocol):
 class Accelerated(Protocol):
     """A framework that knows which tunings are worth trying."""
 
-    def accelerations(
-        self, recipe: Recipe, assessment: Assessment, device: Device
-    ) -> Mapping[str, Sequence[str | int]]:
-        """Tuning key -> values that may make the recipe's variant faster or leaner on this device, beside what the engine chooses itself."""
+    def accelerations(self, assessment: Assessment, device: Device) -> Mapping[str, Sequence[str | int]]:
+        """Tuning key -> values that may make variants of this model faster or leaner on this device, beside what the engine chooses itself."""
         ...
 
 

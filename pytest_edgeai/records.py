@@ -21,6 +21,8 @@ SCHEMA = 3
 
 ModelKind = Literal["onnx", "huggingface", "gguf"]
 """What form a model's source has."""
+Origin = Literal["program", "function", "transformers"]
+"""Where a model comes from that PyTorch has: a file of ``torch.export.save``, a function of the user's, a folder of Hugging Face's transformers."""
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -298,6 +300,33 @@ def modality(spec: TensorSpec) -> str:
 def _row(spec: TensorSpec) -> bool:
     """Whether it is a row of a table rather than a number or two beside something else."""
     return "float" in spec.dtype and len(spec.shape) == 2 and spec.shape[1] != 1
+
+
+class Conversion(Record, frozen=True, kw_only=True):
+    """How a model of PyTorch became the ONNX file that is studied, and how far the two are apart."""
+
+    source: str
+    """The path that was given."""
+    origin: Origin
+    architecture: str
+    """The class of the module: ``ViTForImageClassification``; empty for a program, which has none."""
+    exporter: str
+    """``torch.onnx.export(dynamo=True)``"""
+    opset: int
+    versions: dict[str, str]
+    """Of what it was converted and checked with."""
+    difference: float
+    """The largest one between an output's numbers here and there, as a share of the range of that output's numbers."""
+    output: str
+    """The one in which it is."""
+    limit: float
+    """What the difference is at most in a conversion that is taken."""
+    batches: tuple[int, ...]
+    """Items of the calls that both were compared in; 0: there is no dynamic batch."""
+    axes: tuple[str, ...] = ()
+    """Dynamic ones, ``batch`` first where the model takes any number of items."""
+    fixed: dict[str, str] = {}
+    """Axis that could be expected to be dynamic and isn't, ``batch`` above all, and why."""
 
 
 class Recipe(Record, frozen=True, kw_only=True):
@@ -721,6 +750,8 @@ class ModelResult(Record, frozen=True, kw_only=True):
     items: dict[str, int]
     """``calibration``, ``selection``, ``confirmation`` -> how many items."""
     assessment: Assessment | None
+    conversion: Conversion | None = None
+    """Of a model that comes from PyTorch: ``model`` and ``assessment`` are of the ONNX file that it became."""
     preferences: tuple[Preference, ...] = ()
     """Frameworks in order of preference, each with the rules and the facts that gave it its place."""
     refusals: tuple[Refusal, ...]

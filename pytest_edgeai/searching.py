@@ -58,13 +58,11 @@ def space_of(study: Study) -> Space:
     known[plan.baseline.name] = plan.baseline
     pruned = msgspec.structs.replace(plan.baseline, sparsity=search.SPARSITIES[-1])
     prunes = pruning.refusal(pruned, study.model.kind, assessment) is None
-    tunings: dict[str, dict[str, list[str | int]]] = {}
-    for recipe in known.values():
-        framework = run.registry.framework(recipe.framework)
+    tunings: dict[str, Mapping[str, Sequence[str | int]]] = {}
+    for name in dict.fromkeys(recipe.framework for recipe in known.values()):
+        framework = run.registry.framework(name)
         if isinstance(framework, Accelerated):
-            for key, values in registry.ask(framework, "accelerations", recipe, assessment, run.device).items():
-                kept = tunings.setdefault(recipe.framework, {}).setdefault(key, [])
-                kept += [value for value in values if value not in kept]
+            tunings[name] = registry.ask(framework, "accelerations", assessment, run.device)
     return Space(
         recipes=tuple(known.values()),
         sparsities=search.SPARSITIES if prunes else (0.0,),

@@ -36,7 +36,8 @@ class Settings:
     )
     model: str | None = _option(
         None,
-        "Model for all edge tests; wins over markers: an .onnx or .gguf file, or a folder as Hugging Face saves it.",
+        "Model for all edge tests; wins over markers: an .onnx, .gguf or .pt2 file, a function that makes one (FILE.py:FUNCTION), or a folder as "
+        "Hugging Face saves it.",
         "PATH",
     )
     dataset: str | None = _option(

@@ -291,9 +291,10 @@ def _here(device: Device, target: Target) -> str:
     return f"{told[devices.standing(device, target)]} ({this})"
 
 
-def lines(plan: Plan, target: Target, here: str, why_not_measured: str | None) -> list[str]:
-    """The plan for people. ``why_not_measured``: why this device can't show speed and memory, if it can't."""
+def lines(plan: Plan, target: Target, here: str, why_not_measured: str | None, converted: str = "") -> list[str]:
+    """The plan for people. ``why_not_measured``: why this device can't show speed and memory, if it can't; ``converted``: from what, if it was."""
     text = [f"{plan.model} for {target.name} ({target.title}) on {here}"]
+    text += [f"  converted {converted}"] if converted else []
     text += [f"  {remark}" for remark in target.remarks]
     if why_not_measured and plan.offers:
         text.append(f"  only accuracy and size can be decided: {why_not_measured}")

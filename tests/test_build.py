@@ -141,8 +141,8 @@ def test_what_only_loading_heeds_changes_no_key_and_is_kept_in_the_variant(desk:
         INGREDIENTS, recipe=msgspec.structs.replace(PLAIN, tuning={"threads": 2, "device": "GPU"}), loads=("threads",)
     )
 
-    variant, _ = desk.build(once, writing())
-    again, cached = desk.build(fewer, forbidden)
+    variant, _ = desk.build(writing(), once)
+    again, cached = desk.build(forbidden, fewer)
 
     assert once.key == fewer.key != dataclasses.replace(once, loads=()).key
     assert cached

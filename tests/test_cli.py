@@ -208,6 +208,7 @@ def test_recommend_tells_a_language_models_reference_from_the_baselines():
         ),
         "target": Target(name="apple", title="Apple silicon", frameworks=("mlx",)),
         "device": language.results().device,
+        "conversion": None,
         "assessment": language.assessment(),
         "frameworks": {},
         "not_measured": "",

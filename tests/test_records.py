@@ -14,6 +14,7 @@ from pytest_edgeai.judge.rules import RIGOR
 from pytest_edgeai.pipeline import _finite
 from pytest_edgeai.records import (
     Citation,
+    Conversion,
     Offer,
     Outcome,
     Plan,
@@ -162,7 +163,20 @@ def every_record() -> list[Record]:
             versions={"onnxruntime": "1.22"},
             build_seconds=2.5,
         ),
-        sample.results(),
+        Conversion(
+            source="/somewhere/nets.py:small",
+            origin="function",
+            architecture="Small",
+            exporter="torch.onnx.export(dynamo=True)",
+            opset=20,
+            versions={"torch": "2.13.0"},
+            difference=1e-7,
+            output="logits",
+            limit=5e-5,
+            batches=(2, 3),
+            fixed={"batch": "the model's code takes it for 3"},
+        ),
+        sample.searched(),
         language.results(),
         verdict(Outcome.FAIL, estimate=1.62, low=1.58, high=None, confidence=0.99, notes=("one", "two")),
     ]

@@ -28,6 +28,8 @@ def digest_model(path: Path) -> Model:
     """
     # What has no form that is known is read as ONNX, which says what is wrong with it.
     kind = files.kind_of(path) or "onnx"
+    if path.suffix.lower() in files.PICKLES and path.is_file():
+        raise files.unknown(path)
     name = path.name if kind == "huggingface" else path.stem
     return Model(
         name=name or path.resolve().name, path=str(path.absolute()), kind=kind, digest=files.digest(path, kind)

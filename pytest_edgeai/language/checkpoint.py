@@ -48,6 +48,7 @@ HEADS: Final = ("num_attention_heads", "n_head")
 VOCABULARY: Final = ("vocab_size",)
 CONTEXT: Final = ("max_position_embeddings", "n_positions")
 """How configurations call a size; the first of these names counts."""
+OTHERS: Final = "A model of another kind is exported to ONNX or to a .pt2 file first."
 NAMES: Final = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
 
@@ -182,7 +183,7 @@ def size(config: Mapping[str, Any], whose: Path, *names: str, default: int | Non
     sizes = text_config(config)
     value = next((sizes[name] for name in names if sizes.get(name) is not None), default)
     if not isinstance(value, int) or value < 0:
-        raise ModelError(f"{whose} is no language model that can be used: its {CONFIG} says no {names[0]}.")
+        raise ModelError(f"{whose} is no language model that can be used: its {CONFIG} says no {names[0]}. {OTHERS}")
     return value
 
 

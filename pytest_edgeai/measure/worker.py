@@ -1,6 +1,7 @@
 """The worker: a fresh interpreter that builds, loads and runs variants, so that nothing they do can hurt the pytest process.
 
-``measure/__main__.py`` starts it. It knows frameworks and arrays; never pytest, a label or the user's code. One request is answered after the
+``measure/__main__.py`` starts it. It knows frameworks and arrays; never pytest or a label, and of the user's code the function alone that makes a model of
+PyTorch, in a worker that does nothing else. One request is answered after the
 other until the connection closes.
 """
 
@@ -33,6 +34,7 @@ from pytest_edgeai.records import Recipe
 
 TASKS = {
     "assess": "pytest_edgeai.assess:read_model",
+    "convert": "pytest_edgeai.conversion.onnx_export:convert",
     "build": "pytest_edgeai.build:build_here",
     "tokenize": "pytest_edgeai.measure.texts:tokenize",
     "load-tasks": "pytest_edgeai.measure.harness:load",

@@ -161,6 +161,8 @@ def _as_asserted(verdict: Verdict, negated: Iterable[Verdict]) -> Verdict:
 
 
 def _print_plans(config: pytest.Config, items: Iterable[pytest.Item]) -> None:
+    from pytest_edgeai.report.facts import conversion_fact
+
     session = state.session(config)
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     declared: dict[Declaration | None, None] = {}
@@ -170,9 +172,11 @@ def _print_plans(config: pytest.Config, items: Iterable[pytest.Item]) -> None:
             declared[session.declaration(item, callspec.params.get("_edge_study") if callspec else None)] = None
     for declaration in declared:
         try:
-            plan, run = session.study(declaration).plan, session.run
+            study, run = session.study(declaration), session.run
+            plan, conversion = study.plan, study.conversion
         except EdgeError as error:
             raise pytest.UsageError(str(error)) from None
-        for line in strategy.lines(plan, run.target, run.here, run.why_not_measured()):
+        converted = conversion_fact(conversion) if conversion is not None else ""
+        for line in strategy.lines(plan, run.target, run.here, run.why_not_measured(), converted):
             if reporter is not None:
                 reporter.write_line(line)

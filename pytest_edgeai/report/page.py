@@ -26,7 +26,7 @@ from pytest_edgeai.records import (
 )
 from pytest_edgeai.report.advice import ORDER, Advice, advise, counts, tolerated
 from pytest_edgeai.report.charts import SERIES, SYMBOLS, Chart, charts, fronts, waterfall
-from pytest_edgeai.report.facts import language_facts
+from pytest_edgeai.report.facts import conversion_fact, language_facts
 from pytest_edgeai.report.figures import bare_interval, below, figure, interval, interval_name, shown, span, uncertain
 from pytest_edgeai.report.headings import QUALITY, Column, columns_of, headings_of, quality_of
 from pytest_edgeai.report.optimization import Optimization, optimization
@@ -245,6 +245,8 @@ class ModelView:
     """The quality whose intervals the charts leave out, within a sentence; empty where they leave out none."""
     language: tuple[tuple[str, str], ...]
     """What is known of a language model."""
+    converted: str
+    """What a model of PyTorch was before it became an ONNX file; empty for others."""
     limits: str
     """What is demanded of it other than what the target demands."""
 
@@ -293,6 +295,7 @@ def _model_view(results: Results, model: ModelResult, number: int, series: dict[
         scored="accuracy" in {column.name for column in columns},
         no_bars="" if quality.bars else quality.word,
         language=tuple(language_facts(found)) if found is not None else (),
+        converted=conversion_fact(model.conversion) if model.conversion is not None else "",
         limits=_own_limits(model, results.target),
     )
 

@@ -61,9 +61,9 @@ MODELS: dict[Callable[[Path, Path], None], str] = {
     truncated: "{path} (14.7 kB) can't be decoded: it is truncated, damaged or of another format. Export or download it again.",
     garbage: "{path} (5 kB) can't be decoded: it is truncated, damaged or of another format. Export or download it again.",
     zero_bytes: "{path} is empty (0 bytes), so its export or download didn't finish. Make or fetch it again.",
-    directory: "{path} is a folder, not a regular file; a model is an .onnx or .gguf file",
+    directory: "{path} is a folder, not a regular file; a model is an .onnx, .gguf or .pt2 file",
     missing: "There is no model at {path}. Is the path right, seen from ",
-    fifo: "{path} is a FIFO, not a regular file; a model is an .onnx or .gguf file, or a folder as Hugging Face saves models.",
+    fifo: "{path} is a FIFO, not a regular file; a model is an .onnx, .gguf or .pt2 file, a function as FILE.py:FUNCTION, or a folder as Hugging Face saves models.",
 }
 """How to make a wrong model -> what is said of it."""
 
@@ -295,18 +295,24 @@ def test_figures_of_two_datasets_are_never_put_side_by_side(edge, tmp_path: Path
     assert all(len(accuracies) == 1 for accuracies in found), "the variant is the baseline, and so must be its accuracy"
 
 
-def test_a_model_of_an_unknown_kind_is_a_usage_error(edge, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        (
+            "model.tflite",
+            "is of no kind that is known: a model is an .onnx, .gguf or .pt2 file, a function*or a folder*",
+        ),
+        ("model.pth", "is a pickle by its name, and a pickle runs whatever code*torch.export.save*FILE.py:FUNCTION."),
+    ],
+)
+def test_a_model_of_an_unknown_kind_is_a_usage_error(edge, tmp_path: Path, name: str, words: str) -> None:
     edge.write("def test_it(edge_variant):\n    assert edge_variant.size <= 1\n")
-    (tmp_path / "model.pt").touch()
+    (tmp_path / name).touch()
 
-    run = edge.run(f"--edge-model={tmp_path / 'model.pt'}")
+    run = edge.run(f"--edge-model={tmp_path / name}")
 
     assert run.ret == pytest.ExitCode.USAGE_ERROR
-    run.stderr.fnmatch_lines(
-        [
-            f"ERROR: The model {tmp_path / 'model.pt'} is of no kind that is known: a model is an .onnx or .gguf file, or a folder*"
-        ]
-    )
+    run.stderr.fnmatch_lines([f"ERROR: The model {tmp_path / name} {words}"])
 
 
 # Names -----------------------------------------------------------------------------------------------------------------------

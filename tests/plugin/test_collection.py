@@ -167,7 +167,7 @@ WRONG = {
     "kind of model": (
         VARIANT,
         ["--edge-model=test_edge.py"],
-        "test_edge.py is of no kind that is known: a model is an .onnx ",
+        "test_edge.py is a file of Python: name the function in it that makes the model, test_edge.py:FUNCTION.",
     ),
     "model": (VARIANT, ["--edge-model=modle"], "modle. Is the path right, seen from "),
     "marker model": (
