@@ -12,10 +12,10 @@ ARGS ?=
 
 # Two pips in one environment would be in each other's way.
 .NOTPARALLEL:
-.PHONY: help setup suites test check format sample schema docs bench rigor recipes clean
+.PHONY: help setup suites test check format sample schema docs bench rigor recipes search-bench clean
 
 help:
-	@echo "make suites | test | check | format | sample | schema | docs | bench | rigor | recipes | clean     (suites takes TARGET=$(TARGET) and ARGS=...)"
+	@echo "make suites | test | check | format | sample | schema | docs | bench | rigor | recipes | search-bench | clean     (suites takes TARGET=$(TARGET) and ARGS=...)"
 
 setup: $(LLAMACPP) $(DEV)
 
@@ -69,6 +69,9 @@ bench: $(LLAMACPP) $(DEV)
 
 rigor: $(LLAMACPP) $(DEV)
 	$(BIN)/python -m benchmarks.rigor $(ARGS)
+
+search-bench: $(LLAMACPP) $(DEV)
+	$(BIN)/python -m benchmarks.search $(ARGS)
 
 clean:
 	rm -rf $(VENV) reports/latest .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -31,19 +31,19 @@ class Table:
         return f"### {self.title}\n\n{self.note}\n\n{body}\n"
 
 
-def circumstances() -> str:
-    """One line: when, on what, with what."""
+def circumstances(more: Sequence[str] = ()) -> str:
+    """One line: when, on what, with what; ``more``: distributions beside the usual ones."""
     here = device.detect()
-    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in VERSIONS)
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in dict.fromkeys((*VERSIONS, *more)))
     load = f"; load average {os.getloadavg()[0]:.1f} at the end" if hasattr(os, "getloadavg") else ""
     day = dt.datetime.now(dt.UTC).date()
     return f"{day}, {here.cpu} ({here.cores} cores), {platform.system()} {platform.machine()}, Python {platform.python_version()}, {versions}{load}."
 
 
-def publish(page: Path, tables: Sequence[Table]) -> None:
+def publish(page: Path, tables: Sequence[Table], mark: str = MARK, more: Sequence[str] = ()) -> None:
     """Put the tables below the mark in the page, in place of what is there. Raises ValueError when the page has no mark."""
-    above, mark, _ = page.read_text(encoding="utf-8").partition(MARK)
-    if not mark:
-        raise ValueError(f"{page} has no line {MARK!r}.")
+    above, found, _ = page.read_text(encoding="utf-8").partition(mark)
+    if not found:
+        raise ValueError(f"{page} has no line {mark!r}.")
     body = "\n".join(str(table) for table in tables)
-    page.write_text(f"{above}{MARK}\n\n{circumstances()}\n\n{body}", encoding="utf-8")
+    page.write_text(f"{above}{mark}\n\n{circumstances(more)}\n\n{body}", encoding="utf-8")

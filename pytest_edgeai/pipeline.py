@@ -459,6 +459,11 @@ class Study:
             self._admitted[recipe.name] = recipe
         return reason
 
+    def adopt(self, variant: Variant) -> None:
+        """A variant that was made elsewhere: it is loaded, scored and measured as those that are built here are."""
+        self._admitted[variant.name] = variant.recipe
+        self._built[variant.name] = variant
+
     @property
     def _calibration_items(self) -> int:
         return len(self.dataset.indexes(CALIBRATION)) if isinstance(self.dataset, Dataset) else 0

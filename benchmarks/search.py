@@ -1,0 +1,255 @@
+"""Is our search better than what there is? ``python -m benchmarks.search [--budget SECONDS] [MODEL ...]``, or ``make search-bench``.
+
+Each side has the same time for the same model, with the same calibration and selection items and an empty cache: ours, Olive's workflow with its own search, NNCF's
+default and ONNX Runtime's default quantization (which take what they take). What each puts out is then measured alike, in one process after the other, on items
+that none of them has seen, and compared by the hypervolume of (speed-up, accuracy, memory) and by the best variant that meets the limits.
+"""
+
+import argparse
+import hashlib
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks import tables
+from benchmarks.tables import Table
+from fixtures.zoo import make_zoo
+from pytest_edgeai import choosing, objectives
+from pytest_edgeai.dataset import CALIBRATION, CONFIRMATION, SELECTION, Dataset
+from pytest_edgeai.errors import EdgeError
+from pytest_edgeai.judge import figures
+from pytest_edgeai.pipeline import Declaration, Run, Study
+from pytest_edgeai.progress import Progress
+from pytest_edgeai.records import Figure, Recipe, Search, Variant
+from pytest_edgeai.searching import search_for
+from pytest_edgeai.settings import Settings
+from pytest_edgeai.stats import pareto
+from pytest_edgeai.units import show
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "search.md"
+BUDGET = 150
+"""Seconds for each side and model."""
+MOST = 6
+"""Variants of a side that are measured: those of its front, the best first."""
+LIMITS = "accuracy=0.95 speedup=1.5 footprint=1"
+REFERENCE = (0.0, -1.0, -1.0)
+"""What a variant must be better than to count: as fast as the baseline, all of the accuracy lost that the limits allow, twice the baseline's memory."""
+AXES = ("latency", "accuracy", "memory")
+RIVALS = {
+    "Olive's search": ("olive", "onnxruntime"),
+    "NNCF's default": ("nncf", "openvino"),
+    "ONNX Runtime's default": ("onnxruntime", "onnxruntime"),
+}
+
+
+@dataclass
+class Side:
+    """What one of the rivals came to."""
+
+    name: str
+    seconds: float
+    variants: list[str]
+
+
+def measure(budget: int, names: list[str], folder: Path) -> list[Table]:
+    """All sides on these models."""
+    found = []
+    for name in names:
+        model, dataset = _sample(name, folder)
+        found.append(_compared(name, model, dataset, budget, folder / name))
+    found.append(_profile(folder / "profile"))
+    return found
+
+
+def _sample(name: str, folder: Path) -> tuple[Path, Path]:
+    if name == "digits":
+        return ROOT / "fixtures" / "digits" / "digits.onnx", ROOT / "fixtures" / "digits" / "digits.npz"
+    made = make_zoo.make(folder / "models", [name])[name]
+    return made.model, made.dataset
+
+
+def _study(model: Path, dataset: Path, folder: Path) -> Study:
+    folder.mkdir(parents=True)
+    settings = Settings(target="cross", limit=LIMITS, cache=str(folder / "cache"))
+    run = Run(settings, [], folder / "run", "bench", Progress(_say))
+    return run.study(Declaration(model, dataset, "auto"))
+
+
+def _compared(name: str, model: Path, dataset: Path, budget: int, folder: Path) -> Table:
+    study = _study(model, dataset, folder)
+    begin = time.monotonic()
+    search = search_for(study, 1000, budget)
+    ours = Side("ours", time.monotonic() - begin, _best(search))
+    items = _items(study, folder / "items.npz")
+    sides = [ours, *(_rival(rival, *how, model, items, folder, budget, study) for rival, how in RIVALS.items())]
+    known = _measured(study, list(dict.fromkeys(variant for side in sides for variant in side.variants)))
+    rows = [_row(side, study, known) for side in sides]
+    note = (
+        f"{len(search.trials)} of {search.points} recipes tried by ours. {show(study.assessment.bytes, 'bytes')}, "
+        f"{study.assessment.parameters / 1e6:.1f} M parameters; measured on {len(study.dataset.indexes(CONFIRMATION))} items "  # type: ignore[union-attr]
+        "that no side had seen."
+    )
+    columns = [
+        "",
+        "took",
+        "variants",
+        "hypervolume",
+        "best within the limits",
+        "speed-up",
+        "accuracy",
+        "memory",
+        "size",
+        "gains together",
+    ]
+    return Table(name, columns, rows, note)
+
+
+def _best(search: Search) -> list[str]:
+    ranked = [one.recipe for one in search.choice.ranking]
+    return list(dict.fromkeys([*ranked, *search.finalists, *search.front.members]))[:MOST]
+
+
+def _items(study: Study, path: Path) -> Path:
+    data = study.dataset
+    assert isinstance(data, Dataset)
+    assert data.labels is not None
+    parts = {"calibration": data.indexes(CALIBRATION), "selection": data.indexes(SELECTION)}
+    arrays = {f"{part}/{name}": array[places] for part, places in parts.items() for name, array in data.inputs.items()}
+    np.savez(path, **arrays, labels=data.labels[parts["selection"]], classes=len(np.unique(data.labels)))
+    return path
+
+
+def _rival(
+    title: str, name: str, framework: str, model: Path, items: Path, folder: Path, budget: int, study: Study
+) -> Side:
+    out = folder / name
+    out.mkdir()
+    begin = time.monotonic()
+    words = [sys.executable, "-m", "benchmarks.rivals", name, str(model), str(items), str(out), str(budget)]
+    _say(f"{title}: at work")
+    ended = subprocess.run(words, capture_output=True, text=True, check=False, cwd=ROOT)
+    if ended.returncode:
+        _say(f"{title} failed: {ended.stderr[-2000:]}")
+    seconds, variants = time.monotonic() - begin, []
+    for place in sorted(out.iterdir())[:MOST]:
+        variant = _adopted(place, framework, name)
+        study.adopt(variant)
+        variants.append(variant.name)
+    return Side(title, seconds, variants)
+
+
+def _adopted(folder: Path, framework: str, name: str) -> Variant:
+    """A rival's artifact, as our engines load it."""
+    files = sorted(folder.iterdir())
+    digests = {one.name: hashlib.sha256(one.read_bytes()).hexdigest() for one in files}
+    return Variant(
+        recipe=Recipe(framework=framework, precision="int8", method=f"{name}{folder.name}"),
+        model_digest="",
+        key=hashlib.sha256(repr(sorted(digests.items())).encode()).hexdigest(),
+        folder=str(folder),
+        files=digests,
+        bytes=sum(one.stat().st_size for one in files),
+        versions={},
+        build_seconds=0,
+    )
+
+
+def _measured(study: Study, names: list[str]) -> dict[str, dict[str, Figure]]:
+    """Each alike, one after the other; those that can't be loaded are left out, and said."""
+    baseline, known = study.plan.baseline.name, dict[str, dict[str, Figure]]()
+    for name in (baseline, *names):
+        try:
+            with study.run.lock.measuring():
+                known[name] = study.screen_one(name, {}) | study.quality(name, CONFIRMATION)
+        except EdgeError as error:
+            _say(f"{name}: {error}")
+    known[baseline]["speedup"] = figures.exact(1, "x")
+    return known
+
+
+def _row(side: Side, study: Study, known: Mapping[str, Mapping[str, Figure]]) -> list[str]:
+    baseline, limits = known[study.plan.baseline.name], study.target.limits
+    wanted = [one for one in objectives.TENSOR if one.name in AXES]
+
+    def gains(name: str) -> list[float]:
+        return [
+            objectives.gain(one, known[name][one.quantity].estimate, baseline[one.quantity].estimate, limits)
+            for one in wanted
+        ]
+
+    there = [name for name in side.variants if name in known]
+    volume = pareto.hypervolume([gains(name) for name in there], REFERENCE)
+    meeting = [name for name in there if not choosing.shortfalls(known[name], baseline, limits)]
+    cells = [side.name, show(side.seconds, "s"), str(len(there)), f"{volume:.3f}"]
+    if not meeting:
+        missed = {name: choosing.shortfalls(known[name], baseline, limits) for name in there}
+        nearest = min(missed, key=lambda name: sum(short for short, _ in missed[name]), default="")
+        told = f"none; {nearest} {'; '.join(sentence for _, sentence in missed[nearest])}" if nearest else "none"
+        return [*cells, told, "", "", "", "", ""]
+    best = max(meeting, key=lambda name: sum(gains(name)))
+    found = known[best]
+    kept = found["accuracy"].estimate / baseline["accuracy"].estimate
+    memory = found["memory.footprint"].estimate / baseline["memory.footprint"].estimate
+    numbers = [
+        show(found["speedup"].estimate, "x"),
+        f"{kept:.1%}",
+        f"{memory:.0%}",
+        show(found["size"].estimate, "bytes"),
+    ]
+    return [*cells, best, *numbers, f"{sum(gains(best)):.2f}"]
+
+
+def _profile(folder: Path) -> Table:
+    """Where the time of a search of 40 trials goes, from an empty cache."""
+    begin = time.monotonic()
+    model, dataset = _sample("digits", folder)
+    study = _study(model, dataset, folder)
+    search = search_for(study, 40, 300)
+    total = time.monotonic() - begin
+    told = {
+        "build": "building variants",
+        "score": "running the selection and confirmation items",
+        "measure": "starting workers, loading, taking turns",
+        "screen": "measuring the finalists closely",
+    }
+    rows = [
+        [told[what], show(spent, "s"), f"{spent / total:.0%}"] for what, spent in search.seconds.items() if what in told
+    ]
+    rest = total - sum(spent for what, spent in search.seconds.items() if what in told)
+    rows += [["everything else: assessing, planning, Optuna, the storage", show(rest, "s"), f"{rest / total:.0%}"]]
+    rows += [["**all of it**", show(total, "s"), "100%"]]
+    states = {
+        state: sum(trial.state == state for trial in search.trials)
+        for state in ("measured", "cut", "refused", "failed")
+    }
+    note = f"{len(search.trials)} trials on digits, from an empty cache: {', '.join(f'{count} {state}' for state, count in states.items() if count)}."
+    return Table("Where the time of 40 trials goes", ["", "time", "share"], rows, note)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("models", nargs="*", default=["digits", "minilm", "mobilenet"])
+    parser.add_argument("--budget", type=int, default=BUDGET)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="edge-search-") as scratch:
+        made = measure(arguments.budget, arguments.models, Path(scratch))
+    print(*made, sep="\n")
+    if sorted(arguments.models) == ["digits", "minilm", "mobilenet"]:
+        tables.publish(
+            PAGE,
+            made,
+            mark="<!-- What follows is written by `make search-bench`. -->",
+            more=("nncf", "olive-ai", "optuna"),
+        )
+        _say(f"{PAGE} is written.")
