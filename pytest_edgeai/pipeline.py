@@ -455,14 +455,16 @@ class Study:
     def _build(self, recipe: Recipe) -> tuple[Variant, bool]:
         data = self.dataset if recipe.calibrated else None
         calibration = self._items.part(CALIBRATION) if isinstance(self._items, ItemFiles) and data is not None else None
+        framework = self.run.registry.framework(recipe.framework)
         ingredients = building.Ingredients(
             recipe=recipe,
             model=self.model,
-            versions=registry.versions(self.run.registry.framework(recipe.framework), self.assessment) or {},
+            versions=registry.versions(framework, self.assessment) or {},
             modules=self.run.registry.modules,
             sample=self._items.sample(),
             calibration=calibration,
             calibration_digest=data.digest(data.indexes(CALIBRATION)) if isinstance(data, Dataset) else "",
+            at_load=frozenset(getattr(framework, "at_load", ())),
         )
         try:
             return building.build(ingredients, self.run.cache, run_task, self.run.lock.building, self.run.working)
@@ -738,7 +740,8 @@ class Study:
         made_of = [
             claim.identity,
             claim.turned,
-            [variant.key for variant in variants],
+            # Variants that are only loaded otherwise have one artifact, hence one key.
+            [(variant.key, variant.name) for variant in variants],
             digest_of_file(self._items.timed()),
             self.run.registry.modules,
             self.run.target.name,

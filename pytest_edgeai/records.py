@@ -314,7 +314,8 @@ class Recipe(Record, frozen=True, kw_only=True):
     """Instruction-set extensions of which one must be there for this recipe to be fast; empty: any CPU will do."""
     tuning: dict[str, str | int] = {}
     """How the engine is to run it, as the user asked by name: ``threads`` and ``batch`` (numbers), ``hint`` (``latency``,
-    ``throughput``), ``device`` (``CPU``, ``GPU``, ...), ``precision`` (what it computes in: ``f32``, ``bf16``, ``f16``)."""
+    ``throughput``), ``device`` (``CPU``, ``GPU``, ...), ``precision`` (what it computes in: ``f32``, ``bf16``, ``f16``), ``graph`` (how far the
+    engine optimizes the graph: ``none``, ``basic``, ``extended``, ``all``)."""
 
     @property
     def batch(self) -> int:
@@ -403,7 +404,8 @@ class Variant(Record, frozen=True, kw_only=True):
     recipe: Recipe
     model_digest: str
     key: str
-    """Digest of everything that went in: model, recipe, framework versions, calibration items, schema."""
+    """Digest of everything that went into the artifact: model, recipe, framework versions, calibration items, schema. Variants that are only loaded
+    otherwise (``onnxruntime-fp32`` and ``onnxruntime-fp32@threads=1``) share it; their names tell them apart."""
     folder: str
     """Where the artifact lies; read-only by convention."""
     files: dict[str, str]

@@ -75,7 +75,7 @@ def screen(
     for name in registry.metrics_per("call"):
         for part, unit in registry.metrics[name].units.items() if name != "latency" else ():
             _screen_calls(found, variant, setup, name, part, unit)
-    if variant.key == baseline.key:
+    if variant.name == baseline.name:
         found.figures["speedup"] = figures.exact(1, "x", "by definition")
         return found
     with Turns(baseline, variant, setup, limit=limit, pairs=PAIRS, seed=seed, patience=PATIENCE) as turns:

@@ -34,6 +34,7 @@ from pytest_edgeai.records import Recipe
 TASKS = {
     "assess": "pytest_edgeai.assess:read_model",
     "build": "pytest_edgeai.build:build_here",
+    "try": "pytest_edgeai.build:try_here",
     "tokenize": "pytest_edgeai.measure.texts:tokenize",
     "load-tasks": "pytest_edgeai.measure.harness:load",
     "judge-tasks": "pytest_edgeai.measure.harness:judge",

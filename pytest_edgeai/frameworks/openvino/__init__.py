@@ -17,6 +17,7 @@ from pytest_edgeai.frameworks.openvino import kernels, language, runtime
 from pytest_edgeai.hookspecs import hookimpl
 from pytest_edgeai.protocols import Arrays, Framework, Generator, Runner
 from pytest_edgeai.records import Assessment, Device, EngineDevice, ModelKind, Recipe, Target
+from pytest_edgeai.units import counted
 
 FILE: Final = "model.xml"
 """The artifact, with its weights in ``model.bin`` beside it: OpenVINO's intermediate representation."""
@@ -107,6 +108,7 @@ class OpenVino:
     name = "openvino"
     distributions: tuple[str, ...] = ("openvino", "nncf")
     tunes = True
+    at_load = frozenset(_TUNING)
 
     def catalogue(self, target: Target, kind: ModelKind) -> Sequence[Recipe]:  # noqa: ARG002 - the same for every target
         """Whole networks in bf16, fp16, fp32 and int8, and weights alone in int8 and int4; of language models always weights alone."""
@@ -270,6 +272,8 @@ def _untunable(recipe: Recipe, assessment: Assessment, device: Device) -> str | 
             return "OpenVINO lists no device but the CPU here, so AUTO would be the CPU by another name."
         if key == "device" and value != "AUTO" and not any(_is(name, str(value)) for name in listed):
             return f"OpenVINO lists no {value} here (it lists {', '.join(listed) or 'nothing'})."
+        if key == "graph":
+            return "OpenVINO has no levels of graph optimization: it compiles every graph for the device that runs it; ask for it without graph."
         if key not in _TUNING:
             return unknown("tuning of openvino", key, _TUNING)
     return None
@@ -395,7 +399,8 @@ class _Caller:
         used = ", ".join(compiled.get_property("EXECUTION_DEVICES"))
         precision = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
         if used != "CPU":
-            return {"device": used, "precision": precision}  # other plugins name their kernels otherwise
+            # Other plugins name their kernels otherwise.
+            return {"device": used, "precision": precision} | _operators(used, compiled)
         ran = kernels.used(compiled)
         computes, stored = Counter(one for one, _ in ran), Counter(other for _, other in ran)
         told = kernels.told(computes) or precision
@@ -410,7 +415,8 @@ class _Caller:
             placement["activations"] = (
                 f"int8 in groups of {compiled.get_property('DYNAMIC_QUANTIZATION_GROUP_SIZE')} where that is faster"
             )
-        return placement | {key: str(value) for key, value in recipe.tuning.items() if key in ("batch", "hint")}
+        tuned = {key: str(value) for key, value in recipe.tuning.items() if key in ("batch", "hint")}
+        return placement | tuned | _operators(used, compiled)
 
     def parallel(self, requests: int) -> "Sequence[_Caller]":
         """As many requests of one network that is compiled for throughput; what finds no free stream waits for one."""
@@ -445,6 +451,12 @@ class _Caller:
         self._request.set_tensor(name, tensor)
         memory: NDArray[Any] = tensor.data
         return memory
+
+
+def _operators(used: str, compiled: Any) -> dict[str, str]:
+    """Under the placement's key: what runs where, of the network as it was compiled; nothing where the plugin doesn't tell."""
+    kinds = kernels.kinds(compiled)
+    return {"operators": f"{used}: {counted(kinds)}"} if kinds else {}
 
 
 def _fix_batch(model: Any, batch: str | int | None) -> dict[str, int]:
