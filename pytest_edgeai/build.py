@@ -9,7 +9,7 @@ import tempfile
 import time
 import uuid
 import zlib
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ import msgspec
 from pytest_edgeai import arrays, interrupts, pruning, registry
 from pytest_edgeai.errors import BuildError, ModelError
 from pytest_edgeai.language.generation import runner_of
-from pytest_edgeai.protocols import Task
+from pytest_edgeai.protocols import Framework, Task
 from pytest_edgeai.records import SCHEMA, Model, Recipe, Variant, digest_of, digest_of_file
 
 BUILD_TIMEOUT = 1800.0
@@ -49,18 +49,19 @@ class Ingredients:
     calibration: Path | None = None
     """``.npz`` with the calibration items, for recipes that want them."""
     calibration_digest: str = ""
-    loads: Collection[str] = ()
-    """Tunings that the framework heeds when it loads the variant alone: the artifact is the same without them."""
+    at_load: frozenset[str] = frozenset()
+    """Tuning that changes nothing of the artifact."""
 
     @property
-    def artifact(self) -> Recipe:
-        """What the artifact is made by."""
-        return self.recipe.without(self.loads)
+    def built(self) -> Recipe:
+        """What the artifact is made by: the recipe without what is heeded when it is loaded."""
+        kept = {key: value for key, value in self.recipe.tuning.items() if key not in self.at_load}
+        return msgspec.structs.replace(self.recipe, tuning=kept)
 
     @property
     def key(self) -> str:
-        """Digest of all of it."""
-        made_of = [SCHEMA, self.model.digest, msgspec.to_builtins(self.artifact), dict(self.versions)]
+        """Digest of all that the artifact is made of."""
+        made_of = [SCHEMA, self.model.digest, msgspec.to_builtins(self.built), dict(self.versions)]
         if self.model.kind != "onnx":  # converted by this package itself
             made_of.append(importlib.metadata.version("pytest-edgeai"))
         return digest_of([*made_of, self.calibration_digest if self.recipe.calibrated else ""])
@@ -107,6 +108,19 @@ class Cache:
                 return None
             self._verified.add(key)
         return variant
+
+    def proven(self, key: str, recipe: Recipe) -> bool:
+        """Whether the entry was loaded as this recipe is tuned, and answered."""
+        return self._proof(key, recipe).is_file()
+
+    def prove(self, key: str, recipe: Recipe) -> None:
+        """Keep that it was. Raises BuildError."""
+        proof = self._proof(key, recipe)
+        try:
+            proof.parent.mkdir(parents=True, exist_ok=True)
+            proof.touch()
+        except OSError as error:
+            raise self._unwritable(error) from error
 
     def put(
         self, key: str, partial: Path, recipe: Recipe, model: Model, versions: Mapping[str, str], seconds: float
@@ -183,6 +197,10 @@ class Cache:
     def _entry(self, key: str) -> Path:
         return self.root / "variants" / key[:2] / key
 
+    def _proof(self, key: str, recipe: Recipe) -> Path:
+        # Not in the entry, which is published whole and changes no more.
+        return self.root / "proofs" / key[:2] / f"{key}-{digest_of(msgspec.to_builtins(recipe.tuning))[:16]}"
+
     def _set_aside(self, key: str, why: str) -> None:
         self._say(f"cache entry {key[:12]}: {why}; set aside, and built anew")
         aside = self.root / "damaged" / f"{key}-{uuid.uuid4().hex[:8]}"
@@ -210,8 +228,39 @@ def build(
     lock: Callable[[], AbstractContextManager[None]],
     working: Callable[[str], AbstractContextManager[object]],
 ) -> tuple[Variant, bool]:
-    """The variant, and whether it came from the cache. Raises BuildError or WorkerError."""
-    recipe, model = ingredients.artifact, ingredients.model
+    """The variant, and whether it came from the cache. Raises BuildError or WorkerError.
+
+    Variants that differ in what is heeded when they are loaded share an artifact. Each of them is loaded and called once before it is handed out for
+    the first time, as it is tuned.
+    """
+    recipe = ingredients.recipe
+    variant, cached = _artifact(ingredients, cache, task, lock, working)
+    if recipe != ingredients.built and not cache.proven(variant.key, recipe):
+        with lock(), working(f"loading {recipe.name} of {ingredients.model.name}"):
+            task(
+                "try",
+                {
+                    "modules": list(ingredients.modules),
+                    "recipe": msgspec.to_builtins(recipe),
+                    "folder": variant.folder,
+                    "sample": str(ingredients.sample),
+                },
+                subject=recipe.name,
+                timeout=BUILD_TIMEOUT,
+            )
+        cache.prove(variant.key, recipe)
+    return msgspec.structs.replace(variant, recipe=recipe), cached
+
+
+def _artifact(
+    ingredients: Ingredients,
+    cache: Cache,
+    task: Task,
+    lock: Callable[[], AbstractContextManager[None]],
+    working: Callable[[str], AbstractContextManager[object]],
+) -> tuple[Variant, bool]:
+    """What the recipe's variant, and those that are only loaded otherwise, have in common."""
+    recipe, model = ingredients.built, ingredients.model
 
     def make(folder: Path) -> None:
         task(
@@ -224,14 +273,12 @@ def build(
                 "sample": str(ingredients.sample),
                 "calibration": str(ingredients.calibration) if recipe.calibrated else None,
             },
-            subject=recipe.name,
+            subject=ingredients.recipe.name,
             timeout=BUILD_TIMEOUT,
         )
 
-    doing = f"building {recipe.name} of {model.name}"
-    key, versions = ingredients.key, ingredients.versions
-    variant, cached = made(key, recipe, model, versions, cache, lock, lambda: working(doing), make)
-    return msgspec.structs.replace(variant, recipe=ingredients.recipe), cached
+    doing = f"building {ingredients.recipe.name} of {model.name}"
+    return made(ingredients.key, recipe, model, ingredients.versions, cache, lock, lambda: working(doing), make)
 
 
 def made(
@@ -280,13 +327,25 @@ def build_here(
     with tempfile.TemporaryDirectory(prefix="pytest-edgeai-") as scratch:
         source = pruning.prune(Path(model), Path(scratch), wanted.sparsity) if wanted.sparsity else Path(model)
         framework.build(wanted, source, Path(folder), items)
-    item = arrays.read_items(Path(sample))[0]
-    outputs = runner_of(framework.load(wanted, Path(folder), threads=1))(item)
+    _demand_answers(framework, wanted, Path(folder), Path(sample), "the variant that was built")
+
+
+def try_here(modules: list[str], recipe: dict[str, Any], folder: str, sample: str) -> None:
+    """Load an artifact in this process (a worker) as the recipe is tuned, and prove that it answers."""
+    wanted = msgspec.convert(recipe, Recipe)
+    framework = registry.load(modules).framework(wanted.framework)
+    _demand_answers(framework, wanted, Path(folder), Path(sample), "the variant, loaded as it is tuned,")
+
+
+def _demand_answers(framework: Framework, recipe: Recipe, folder: Path, sample: Path, what: str) -> None:
+    """Raises BuildError where it gives nothing, ModelError where that is no number."""
+    item = arrays.read_items(sample)[0]
+    outputs = runner_of(framework.load(recipe, folder, threads=1))(item)
     if not outputs:
-        raise BuildError("the variant that was built gives no outputs")
+        raise BuildError(f"{what} gives no outputs")
     name = arrays.not_finite(outputs)
     if name is not None:
-        raise ModelError(f"output '{name}' of the variant that was built is not finite (it holds NaN or infinity)")
+        raise ModelError(f"output '{name}' of {what.removesuffix(',')} is not finite (it holds NaN or infinity)")
 
 
 def _is(path: Path, digest: str) -> bool:

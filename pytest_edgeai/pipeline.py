@@ -514,13 +514,13 @@ class Study:
         framework = self.run.registry.framework(recipe.framework)
         ingredients = building.Ingredients(
             recipe=recipe,
-            loads=tuple(getattr(framework, "loads", ())),
             model=self.model,
             versions=registry.versions(framework, self.assessment) or {},
             modules=self.run.registry.modules,
             sample=self._items.sample(),
             calibration=calibration,
             calibration_digest=data.digest(data.indexes(CALIBRATION)) if isinstance(data, Dataset) else "",
+            at_load=frozenset(getattr(framework, "at_load", ())),
         )
         try:
             return building.build(ingredients, self.run.cache, run_task, self.run.lock.building, self.run.working)
@@ -861,7 +861,8 @@ class Study:
         made_of = [
             claim.identity,
             claim.turned,
-            [variant.key for variant in variants],
+            # Variants that are only loaded otherwise have one artifact, hence one key.
+            [(variant.key, variant.name) for variant in variants],
             digest_of_file(self._items.timed()),
             self.run.registry.modules,
             self.run.target.name,

@@ -21,7 +21,10 @@ class Runner(Protocol):
         ...
 
     def placement(self) -> dict[str, str]:
-        """What the runtime really uses: ``device``, ``precision``, ``threads``, ``provider``."""
+        """What the runtime really uses: ``device``, ``precision``, ``threads``, ``provider``.
+
+        ``operators``, where the runtime tells: how many of which kind run where, short enough for a table's cell.
+        """
         ...
 
 
@@ -96,9 +99,9 @@ class Framework(Protocol):
     without them is not chosen for such a target. ``replaces``: distributions that must go before it is installed.
 
     An engine that heeds ``recipe.tuning`` says so by ``tunes = True``: it refuses in ``refusal`` the keys and values that it doesn't
-    have, and raises an EdgeError when it is loaded and uses something else. Tuned recipes of other engines are refused for them. ``loads`` are the keys
-    that change nothing of what ``build`` makes, only how ``load`` opens it: variants that differ in these alone share an artifact, which is
-    built without them.
+    have, and raises an EdgeError when it is loaded and uses something else. Tuned recipes of other engines are refused for them.
+    ``at_load``, a set of keys: those that change nothing of the artifact. What ``build`` is given, and what the cache's key is made of, is the recipe
+    without them, so variants that differ in nothing else share one artifact; ``load`` is given the whole recipe.
     """
 
     name: str

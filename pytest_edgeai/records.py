@@ -7,7 +7,6 @@ import enum
 import hashlib
 import json
 import re
-from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -346,7 +345,8 @@ class Recipe(Record, frozen=True, kw_only=True):
     """Instruction-set extensions of which one must be there for this recipe to be fast; empty: any CPU will do."""
     tuning: dict[str, str | int] = {}
     """How the engine is to run it, as the user asked by name: ``threads`` and ``batch`` (numbers), ``hint`` (``latency``,
-    ``throughput``), ``device`` (``CPU``, ``GPU``, ...), ``precision`` (what it computes in: ``f32``, ``bf16``, ``f16``)."""
+    ``throughput``), ``device`` (``CPU``, ``GPU``, ...), ``precision`` (what it computes in: ``f32``, ``bf16``, ``f16``), ``graph`` (how far the
+    engine optimizes the graph: ``none``, ``basic``, ``extended``, ``all``)."""
 
     @property
     def batch(self) -> int:
@@ -357,12 +357,6 @@ class Recipe(Record, frozen=True, kw_only=True):
     def device(self) -> str:
         """What its variant runs on, as the framework calls it: ``CPU``, ``GPU``."""
         return str(self.tuning.get("device", "CPU"))
-
-    def without(self, keys: Collection[str]) -> "Recipe":
-        """The same without these tunings."""
-        return msgspec.structs.replace(
-            self, tuning={key: value for key, value in self.tuning.items() if key not in keys}
-        )
 
     @property
     def pruned_percent(self) -> int:
@@ -447,7 +441,8 @@ class Variant(Record, frozen=True, kw_only=True):
     recipe: Recipe
     model_digest: str
     key: str
-    """Digest of everything that went in: model, recipe, framework versions, calibration items, schema."""
+    """Digest of everything that went into the artifact: model, recipe, framework versions, calibration items, schema. Variants that are only loaded
+    otherwise (``onnxruntime-fp32`` and ``onnxruntime-fp32@threads=1``) share it; their names tell them apart."""
     folder: str
     """Where the artifact lies; read-only by convention."""
     files: dict[str, str]

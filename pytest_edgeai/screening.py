@@ -78,7 +78,7 @@ def screen(
         for part, unit in registry.metrics[name].units.items() if name != "latency" else ():
             _screen_calls(found, variant, setup, name, part, unit)
     begin, noise = time.perf_counter(), Noise()
-    if variant.key == baseline.key and variant.recipe == baseline.recipe:
+    if variant.name == baseline.name:
         found.figures["speedup"] = figures.exact(1, "x", "by definition")
         for _ in range(PROCESSES - 1):
             with Bench(variant, setup, once) as bench:

@@ -40,6 +40,7 @@ REFERENCES: Final[Mapping[ModelKind, str]] = {"onnx": "onnxruntime", "huggingfac
 """Kind of model -> the engine whose unoptimized model comes first as the baseline of all, and as the reference of quality."""
 WHOLE_NUMBERS = ("threads", "batch")
 HINTS = ("latency", "throughput")
+GRAPHS = ("none", "basic", "extended", "all")
 KEYS = ("batch", "device", "graph", "hint", "precision", "threads")
 """What a recipe can be tuned by; which of them an engine has is its own business."""
 
@@ -130,6 +131,8 @@ def _tuning(part: str, text: str) -> dict[str, str | int]:
             raise UsageError(f"--edge-recipe {part}: {key} is a number of at least 1, not '{value}'.")
         if key == "hint" and value not in HINTS:
             raise UsageError(f"--edge-recipe {part}: {unknown('hint', value, HINTS)}")
+        if key == "graph" and value not in GRAPHS:
+            raise UsageError(f"--edge-recipe {part}: {unknown('graph optimization level', value, GRAPHS)}")
         tuning[key] = int(value) if key in WHOLE_NUMBERS else value
     return dict(sorted(tuning.items()))  # one name for one recipe
 

@@ -3,6 +3,7 @@
 The base units are seconds, bytes and ratios (1 = equal); ``8 * ms`` is 0.008 seconds.
 """
 
+from collections.abc import Mapping
 from typing import Final
 
 s: Final = 1.0
@@ -60,3 +61,15 @@ def _digits(value: float, count: int = 3) -> str:
         return f"{value:.0f}"
     text = f"{value:.{count}g}"
     return f"{value:.6f}".rstrip("0").rstrip(".") if "e" in text else text
+
+
+KINDS_TOLD = 8
+"""Kinds that :func:`counted` names."""
+
+
+def counted(kinds: Mapping[str, int]) -> str:
+    """``30 Conv, 27 Relu, 13 Add, 4 others``: the most frequent first."""
+    most = sorted(kinds.items(), key=lambda kind: (-kind[1], kind[0]))
+    told = [f"{count} {kind}" for kind, count in most[:KINDS_TOLD]]
+    others = sum(count for _, count in most[KINDS_TOLD:])
+    return ", ".join([*told, *([f"{others} others"] if others else [])])

@@ -18,7 +18,7 @@ import pytest
 
 from pytest_edgeai import build as module
 from pytest_edgeai.build import STALE_AFTER, Cache, Ingredients, build
-from pytest_edgeai.errors import BuildError, WorkerError
+from pytest_edgeai.errors import BuildError, EdgeError, WorkerError
 from pytest_edgeai.progress import Progress
 from pytest_edgeai.records import Model, Recipe, Variant
 
@@ -28,6 +28,10 @@ MODEL = Model(name="small", path="/models/small.onnx", kind="onnx", digest="ab" 
 INGREDIENTS = Ingredients(
     recipe=PLAIN, model=MODEL, versions={"engine": "1.0", "onnx": "1.19"}, modules=("fake",), sample=Path("sample.npz")
 )
+LOADED = dataclasses.replace(
+    INGREDIENTS, recipe=msgspec.structs.replace(PLAIN, tuning={"threads": 1}), at_load=frozenset({"threads"})
+)
+"""The same artifact, loaded in another way."""
 RECORD = "variant.json"
 
 Task = Callable[..., None]
@@ -134,22 +138,6 @@ def test_the_key_is_the_same_for_the_same_content(changed: dict[str, Any]) -> No
     assert other.key == INGREDIENTS.key
 
 
-def test_what_only_loading_heeds_changes_no_key_and_is_kept_in_the_variant(desk: Desk) -> None:
-    tuned = msgspec.structs.replace(PLAIN, tuning={"threads": 1, "device": "GPU"})
-    once = dataclasses.replace(INGREDIENTS, recipe=tuned, loads=("threads",))
-    fewer = dataclasses.replace(
-        INGREDIENTS, recipe=msgspec.structs.replace(PLAIN, tuning={"threads": 2, "device": "GPU"}), loads=("threads",)
-    )
-
-    variant, _ = desk.build(writing(), once)
-    again, cached = desk.build(forbidden, fewer)
-
-    assert once.key == fewer.key != dataclasses.replace(once, loads=()).key
-    assert cached
-    assert (variant.recipe.tuning["threads"], again.recipe.tuning["threads"]) == (1, 2)
-    assert variant.folder == again.folder
-
-
 def test_the_key_of_a_calibrated_recipe_changes_with_the_calibration_items() -> None:
     one, other = (
         dataclasses.replace(INGREDIENTS, recipe=CALIBRATED, calibration_digest=digest * 32) for digest in ("12", "34")
@@ -161,6 +149,15 @@ def test_the_key_of_a_calibrated_recipe_changes_with_the_calibration_items() -> 
 def test_the_key_is_stable_between_releases() -> None:
     # A change here throws every user's cache away: raise SCHEMA, and then this line.
     assert INGREDIENTS.key == "83911e93cf0087bc8dea6fdbe8f7c442cb0c8c7e31f829681126cc53eefb6d64"
+
+
+def test_what_is_heeded_when_it_is_loaded_is_no_part_of_the_key() -> None:
+    batch = dataclasses.replace(LOADED, recipe=msgspec.structs.replace(PLAIN, tuning={"batch": 4, "threads": 1}))
+
+    assert LOADED.key == INGREDIENTS.key
+    assert batch.key != INGREDIENTS.key
+    assert batch.built.name == "fake-fp32-plain@batch=4"
+    assert dataclasses.replace(LOADED, at_load=frozenset()).key != INGREDIENTS.key
 
 
 # Building and finding --------------------------------------------------------------------------------------------------------
@@ -194,6 +191,40 @@ def test_a_worker_is_told_where_everything_lies(desk: Desk) -> None:
     assert told["subject"] == "fake-int8-static"
     assert (told["model"], told["sample"], told["calibration"]) == (MODEL.path, "sample.npz", "items.npz")
     assert Path(told["folder"]).is_relative_to(desk.root / "partial")
+
+
+def test_variants_that_are_only_loaded_otherwise_share_an_artifact_and_each_is_tried_once(desk: Desk) -> None:
+    asked: list[tuple[str, str, Any]] = []
+
+    def task(name: str, arguments: Mapping[str, Any], *, subject: str, timeout: float) -> None:
+        asked.append((name, subject, arguments["recipe"]["tuning"]))
+        if name == "build":
+            writing()(name, arguments, subject=subject, timeout=timeout)
+
+    tuned, was_cached = desk.build(task, LOADED)
+    plain, is_cached = desk.build(task)
+    again, _ = desk.build(task, LOADED)
+
+    assert asked == [
+        ("build", "fake-fp32-plain@threads=1", {}),
+        ("try", "fake-fp32-plain@threads=1", {"threads": 1}),
+    ]
+    assert (was_cached, is_cached) == (False, True)
+    assert (tuned.folder, tuned.key) == (plain.folder, plain.key)
+    assert again == tuned == msgspec.structs.replace(plain, recipe=LOADED.recipe)
+
+
+def test_a_tuned_variant_that_can_not_be_loaded_fails_alone_and_each_time(desk: Desk) -> None:
+    plain, _ = desk.build(writing())
+
+    def task(name: str, arguments: Mapping[str, Any], *, subject: str, timeout: float) -> None:
+        raise EdgeError(f"{subject}: 2 threads are used")
+
+    for _ in range(2):
+        with pytest.raises(EdgeError, match="fake-fp32-plain@threads=1: 2 threads are used"):
+            desk.build(task, LOADED)
+
+    assert desk.build(forbidden) == (plain, True)
 
 
 def test_the_hosts_lock_is_held_while_something_is_built_and_not_when_it_is_found(desk: Desk) -> None:

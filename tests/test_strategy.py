@@ -179,6 +179,10 @@ def test_the_baseline_is_among_what_can_be_tuned_and_not_among_what_can_be_built
         ("zeta-int8@batch=-1", "--edge-recipe zeta-int8@batch=-1: batch is a number of at least 1, not '-1'."),
         ("zeta-int8@batch=1,batch=2", "--edge-recipe zeta-int8@batch=1,batch=2: 'batch' is there twice."),
         (
+            "zeta-int8@graph=al",
+            "--edge-recipe zeta-int8@graph=al: No graph optimization level named 'al'. Did you mean 'all'?",
+        ),
+        (
             "zeta-int8@hint=latncy",
             "--edge-recipe zeta-int8@hint=latncy: No hint named 'latncy'. Did you mean 'latency'?",
         ),

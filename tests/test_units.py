@@ -5,7 +5,7 @@ import math
 import pytest
 
 from pytest_edgeai import GB, MB, GiB, KiB, MiB, kB, ms, s, us
-from pytest_edgeai.units import show
+from pytest_edgeai.units import counted, show
 
 
 @pytest.mark.parametrize(
@@ -119,3 +119,10 @@ def test_what_is_shown_is_within_half_a_percent_of_the_value(unit):
         number, _, sign = show(value, unit).removesuffix("x").partition(" ")
 
         assert float(number) * sizes.get(sign, 1.0) == pytest.approx(value, rel=0.005)
+
+
+def test_kinds_are_counted_the_most_frequent_first_and_the_rare_ones_together() -> None:
+    kinds = {"Relu": 2, "Conv": 3, "Add": 2} | {f"Rare{number}": 1 for number in range(7)}
+
+    assert counted(kinds) == "3 Conv, 2 Add, 2 Relu, 1 Rare0, 1 Rare1, 1 Rare2, 1 Rare3, 1 Rare4, 2 others"
+    assert counted({}) == ""

@@ -34,12 +34,12 @@ QUIET_SHARE = 0.8
 AT_A_TIME = 3
 """Pairs of processes that take turns, as in a gate: each waits for the others, and finds the caches as they left them."""
 MEASURING = (
-    "frameworks/onnxruntime.py",
     "measure/bench.py",
     "measure/pinning.py",
     "measure/process.py",
     "measure/turns.py",
     "measure/worker.py",
+    "ort/sessions.py",
     "stats/steady.py",
 )
 """What takes rounds: those that other code took are not kept."""

@@ -36,6 +36,7 @@ TASKS = {
     "assess": "pytest_edgeai.assess:read_model",
     "convert": "pytest_edgeai.conversion.onnx_export:convert",
     "build": "pytest_edgeai.build:build_here",
+    "try": "pytest_edgeai.build:try_here",
     "tokenize": "pytest_edgeai.measure.texts:tokenize",
     "load-tasks": "pytest_edgeai.measure.harness:load",
     "judge-tasks": "pytest_edgeai.measure.harness:judge",

@@ -16,11 +16,11 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from pytest_edgeai import onnx_session
 from pytest_edgeai.assess import read_model
 from pytest_edgeai.errors import BuildError, EdgeError, UnsupportedError
 from pytest_edgeai.frameworks import onnxruntime as module
 from pytest_edgeai.frameworks.onnxruntime import OnnxRuntime, edge_frameworks
+from pytest_edgeai.ort import sessions
 from pytest_edgeai.protocols import Framework
 from pytest_edgeai.records import Assessment, Device, EngineDevice, Recipe, Target
 
@@ -277,6 +277,16 @@ def test_one_thread_is_refused_for_what_has_no_trees(tmp_path: Path) -> None:
         ({"device": "CPU"}, None),
         ({"device": "GPU"}, "ONNX Runtime has no provider for GPU here (it has CPUExecutionProvider)."),
         ({"device": "gpu"}, "No device for ONNX Runtime named 'gpu'. Known: CPU, GPU, NPU."),
+        ({"device": "NPU"}, "ONNX Runtime has no provider for NPU here (it has CPUExecutionProvider)."),
+        ({"graph": "extended"}, None),
+        (
+            {"graph": "basic"},
+            "ONNX Runtime makes its int8 kernels of a statically quantized file when it optimizes the graph at the level extended or above: ",
+        ),
+        (
+            {"graph": "al"},
+            "No graph optimization level of ONNX Runtime named 'al'. Did you mean 'all'? Known: all, basic, extended, none.",
+        ),
         ({"hint": "throughput"}, "ONNX Runtime has no performance hints: "),
         ({"precision": "bf16"}, "ONNX Runtime computes in what the model's file says: "),
         (
@@ -382,34 +392,35 @@ def test_placement_tells_provider_threads_and_precision(tmp_path: Path) -> None:
         "device": "CPU",
         "precision": "fp32",
         "threads": "2",
-        "operators": "CPUExecutionProvider: 2 Conv, 2 Relu, 1 GlobalAveragePool, 1 Flatten, 1 Gemm",
+        "operators": "CPUExecutionProvider: 2 Conv, 2 Relu, 1 Flatten, 1 Gemm, 1 GlobalAveragePool",
     }
 
 
-def test_an_onnx_runtime_that_can_not_tell_where_operators_run_leaves_it_out() -> None:
-    assert onnx_session._operators(object()) == ""
+def test_operators_are_not_told_where_this_version_has_no_word_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner = ENGINE.load(BASELINE, built(BASELINE, convolutional(tmp_path), tmp_path), threads=1)
+    monkeypatch.delattr(onnxruntime.InferenceSession.__bases__[0], "get_provider_graph_assignment_info")
+
+    assert "operators" not in runner.placement()
 
 
-@pytest.mark.parametrize("level", ["none", "basic", "extended", "all"])
-def test_every_graph_optimization_level_computes_the_same(tmp_path: Path, level: str) -> None:
-    artifact = built(BASELINE, convolutional(tmp_path), tmp_path)
+def test_a_graph_that_is_not_optimized_gives_the_same_answers(tmp_path: Path) -> None:
+    model = convolutional(tmp_path)
+    artifact, recipe = built(BASELINE, model, tmp_path), tuned(BASELINE, graph="none")
     (item,) = images(1)
 
-    runner = ENGINE.load(tuned(BASELINE, graph=level), artifact, threads=1)
+    runner = ENGINE.load(recipe, artifact, threads=1)
 
-    assert runner.placement()["graph"] == level
-    used = runner._session.get_session_options().graph_optimization_level
-    assert used == getattr(onnxruntime.GraphOptimizationLevel, onnx_session.LEVELS[level])
-    usual = ENGINE.load(BASELINE, artifact, threads=1)(item)["logits"]
-    assert np.allclose(runner(item)["logits"], usual, rtol=1e-4, atol=1e-5)
+    assert runner.placement()["graph"] == "none"
+    np.testing.assert_allclose(runner(item)["logits"], direct(model, item), rtol=1e-5, atol=1e-6)
 
 
-def test_what_is_worth_trying_is_what_the_device_has(tmp_path: Path) -> None:
-    cores = msgspec.structs.replace(VNNI, cores=4)
+@pytest.mark.parametrize(("device", "refused"), [(VNNI, False), (OLD, True)], ids=["VNNI", "none"])
+def test_products_that_would_saturate_need_an_optimized_graph(device: Device, refused: bool, tmp_path: Path) -> None:
+    sentence = ENGINE.refusal(tuned(DYNAMIC, graph="none"), read_model(str(dense(tmp_path))), device)
 
-    found = ENGINE.accelerations(read_model(str(convolutional(tmp_path))), msgspec.structs.replace(cores, engines={}))
-
-    assert dict(found) == {"graph": ("extended", "basic"), "threads": (1, 2)}
+    assert str(sentence).startswith("This CPU has no VNNI, so products in int8 would saturate" if refused else "None")
 
 
 def test_weights_become_unsigned_where_signed_ones_would_saturate(
@@ -418,7 +429,7 @@ def test_weights_become_unsigned_where_signed_ones_would_saturate(
     artifact = built(STATIC, convolutional(tmp_path), tmp_path, images(8))
     (item,) = images(1, seed=3)
     usual = ENGINE.load(STATIC, artifact, threads=1)(item)["logits"]
-    monkeypatch.setattr(onnx_session, "saturates", lambda: True)
+    monkeypatch.setattr(sessions, "saturates", lambda: True)
 
     runner = ENGINE.load(STATIC, artifact, threads=1)
 
@@ -478,7 +489,7 @@ def test_threads_that_were_asked_for_are_used_whatever_the_bench_says(tmp_path: 
 def test_other_threads_than_asked_for_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     artifact = built(BASELINE, convolutional(tmp_path), tmp_path)
     counts = iter([5, 5])
-    monkeypatch.setattr(onnx_session, "_threads_there", lambda: next(counts))
+    monkeypatch.setattr(sessions, "_threads_there", lambda: next(counts))
 
     with pytest.raises(EdgeError, match="was asked to run onnxruntime-fp32@threads=2 in 2 threads, and uses 1"):
         ENGINE.load(tuned(BASELINE, threads=2), artifact, threads=1)
@@ -641,3 +652,11 @@ def test_inputs_that_do_not_fit_are_an_error_that_says_how(tmp_path: Path) -> No
 
     with pytest.raises(EdgeError, match=r"can't run the model on these inputs: .*Got: 1 Expected: 3"):
         runner({"image": np.zeros((1, 1, 16, 16), np.float32)})
+
+
+def test_what_is_worth_trying_is_what_the_device_has(tmp_path: Path) -> None:
+    cores = msgspec.structs.replace(VNNI, cores=4, engines={})
+
+    found = ENGINE.accelerations(read_model(str(convolutional(tmp_path))), cores)
+
+    assert dict(found) == {"graph": ("extended",), "threads": (1, 2)}

@@ -17,6 +17,7 @@ from pytest_edgeai.frameworks.openvino import kernels, language, runtime
 from pytest_edgeai.hookspecs import hookimpl
 from pytest_edgeai.protocols import Arrays, Framework, Generator, Runner
 from pytest_edgeai.records import Assessment, Device, EngineDevice, ModelKind, Recipe, Target
+from pytest_edgeai.units import counted
 
 FILE: Final = "model.xml"
 """The artifact, with its weights in ``model.bin`` beside it: OpenVINO's intermediate representation."""
@@ -107,7 +108,7 @@ class OpenVino:
     name = "openvino"
     distributions: tuple[str, ...] = ("openvino", "nncf")
     tunes = True
-    loads = ("batch", "device", "hint", "precision", "threads")
+    at_load = frozenset(_TUNING)
 
     def catalogue(self, target: Target, kind: ModelKind) -> Sequence[Recipe]:  # noqa: ARG002 - the same for every target
         """Whole networks in bf16, fp16, fp32 and int8, and weights alone in int8 and int4; of language models always weights alone."""
@@ -163,14 +164,12 @@ class OpenVino:
 
     def accelerations(self, assessment: Assessment, device: Device) -> Mapping[str, Sequence[str | int]]:  # noqa: ARG002 - the same for every model
         """Threads, the throughput hint, the precisions that the CPU has beside f32, accelerators."""
-        halves = [
-            one for one, name in (("bf16", "bf16"), ("f16", "fp16")) if name in (_capabilities(device, "CPU") or ())
-        ]
+        has = _capabilities(device, "CPU") or ()
         listed = [entry.name for entry in device.engines.get("openvino", ()) if entry.name != "CPU"]
         found: dict[str, Sequence[str | int]] = {
             "threads": tuple(dict.fromkeys(count for count in (1, device.cores // 2) if 0 < count < device.cores)),
             "hint": ("throughput",) if device.cores > 1 else (),
-            "precision": tuple(halves),
+            "precision": tuple(one for one, name in (("bf16", "bf16"), ("f16", "fp16")) if name in has),
             "device": tuple(dict.fromkeys(name.partition(".")[0] for name in listed)),
         }
         return {key: values for key, values in found.items() if values}
@@ -285,6 +284,8 @@ def _untunable(recipe: Recipe, assessment: Assessment, device: Device) -> str | 
             return "OpenVINO lists no device but the CPU here, so AUTO would be the CPU by another name."
         if key == "device" and value != "AUTO" and not any(_is(name, str(value)) for name in listed):
             return f"OpenVINO lists no {value} here (it lists {', '.join(listed) or 'nothing'})."
+        if key == "graph":
+            return "OpenVINO has no levels of graph optimization: it compiles every graph for the device that runs it; ask for it without graph."
         if key not in _TUNING:
             return unknown("tuning of openvino", key, _TUNING)
     return None
@@ -410,7 +411,8 @@ class _Caller:
         used = ", ".join(compiled.get_property("EXECUTION_DEVICES"))
         precision = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
         if used != "CPU":
-            return {"device": used, "precision": precision}  # other plugins name their kernels otherwise
+            # Other plugins name their kernels otherwise.
+            return {"device": used, "precision": precision} | _operators(used, compiled)
         ran = kernels.used(compiled)
         computes, stored = Counter(one for one, _ in ran), Counter(other for _, other in ran)
         told = kernels.told(computes) or precision
@@ -421,12 +423,12 @@ class _Caller:
         if recipe.method == "weights" or recipe.precision == "fp16":
             told += f", weights {kernels.told(stored)}"
         placement = {"device": used, "precision": told, "threads": str(compiled.get_property("INFERENCE_NUM_THREADS"))}
-        placement["operators"] = kernels.placed(compiled, used)
         if "activation_group" in recipe.options:
             placement["activations"] = (
                 f"int8 in groups of {compiled.get_property('DYNAMIC_QUANTIZATION_GROUP_SIZE')} where that is faster"
             )
-        return placement | {key: str(value) for key, value in recipe.tuning.items() if key in ("batch", "hint")}
+        tuned = {key: str(value) for key, value in recipe.tuning.items() if key in ("batch", "hint")}
+        return placement | tuned | _operators(used, compiled)
 
     def parallel(self, requests: int) -> "Sequence[_Caller]":
         """As many requests of one network that is compiled for throughput; what finds no free stream waits for one."""
@@ -461,6 +463,12 @@ class _Caller:
         self._request.set_tensor(name, tensor)
         memory: NDArray[Any] = tensor.data
         return memory
+
+
+def _operators(used: str, compiled: Any) -> dict[str, str]:
+    """Under the placement's key: what runs where, of the network as it was compiled; nothing where the plugin doesn't tell."""
+    kinds = kernels.kinds(compiled)
+    return {"operators": f"{used}: {counted(kinds)}"} if kinds else {}
 
 
 def _fix_batch(model: Any, batch: str | int | None) -> dict[str, int]:

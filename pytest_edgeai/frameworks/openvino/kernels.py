@@ -8,6 +8,8 @@ from pytest_edgeai.errors import EdgeError
 from pytest_edgeai.records import Recipe
 
 WORKERS: Final = ("Convolution", "Deconvolution", "FullyConnected", "MatMul")
+_NO_WORK: Final = ("Input", "Output", "Const", "Constant", "Parameter", "Result")
+_TYPES: Final = ("bf16", "f16", "f32", "f64", "i8", "u8", "i32", "i64")
 STORED: Final = {"int8": ("i8", "u8"), "int4": ("i4", "u4")}
 """Precision of compressed weights -> what the plugin calls it."""
 
@@ -23,24 +25,24 @@ def used(network: Any) -> list[tuple[str, str]]:
     ]
 
 
-_NO_WORK: Final = ("Input", "Output", "Const", "Parameter", "Result", "Constant")
-
-
-def placed(network: Any, device: str) -> str:
-    """``CPU: 30 Convolution i8, 13 Eltwise f32``: how many layers of which type the plugin runs in which precision."""
-    found: Counter[str] = Counter()
-    for node in network.get_runtime_model().get_ops():
-        info = node.get_rt_info()
-        kind = info["layerType"].astype(str)
-        if kind not in _NO_WORK:
-            found[f"{kind} {info['primitiveType'].astype(str).rpartition('_')[2].lower()}"] += 1
-    return f"{device}: {', '.join(f'{count} {name}' for name, count in found.most_common())}"
-
-
 def attends(network: Any) -> bool:
     """Whether it has the plugin's kernel for attention, which alone keeps keys and values in fewer bits; attention in several kernels keeps float32."""
     nodes = network.get_runtime_model().get_ops()
     return any(node.get_rt_info()["layerType"].astype(str) == "ScaledDotProductAttention" for node in nodes)
+
+
+def kinds(network: Any) -> Counter[str]:
+    """``Convolution i8`` -> how many layers of this kind compute in this precision. What has no kernel (inputs, constants, views) is left out."""
+    found: Counter[str] = Counter()
+    for node in network.get_runtime_model().get_ops():
+        told = node.get_rt_info()
+        if not all(key in told for key in ("layerType", "primitiveType", "runtimePrecision")):
+            continue
+        layer, kernel = told["layerType"].astype(str), told["primitiveType"].astype(str)
+        name, _, computes = kernel.lower().rpartition("_")
+        if name != "unknown" and layer not in _NO_WORK:
+            found[f"{layer} {computes if computes in _TYPES else told['runtimePrecision'].astype(str)}"] += 1
+    return found
 
 
 def demand(recipe: Recipe, kernels: Counter[str], wanted: Sequence[str]) -> None:
