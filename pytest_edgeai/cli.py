@@ -299,6 +299,7 @@ def _recommend(arguments: argparse.Namespace) -> int:
 def _search(arguments: argparse.Namespace) -> int:
     from pytest_edgeai import report, results, searching
     from pytest_edgeai.pipeline import Declaration
+    from pytest_edgeai.search import without_password
     from pytest_edgeai.settings import Settings
 
     started = dt.datetime.now(dt.UTC)
@@ -330,7 +331,7 @@ def _search(arguments: argparse.Namespace) -> int:
                 device=run.device,
                 standing=run.standing,
                 started=started,
-                command=shlex.join(["edgeai", *sys.argv[1:]]),
+                command=shlex.join(["edgeai", *map(without_password, sys.argv[1:])]),
             )
             try:
                 page = report.write(gathered, Path(arguments.report))

@@ -684,7 +684,8 @@ class Study:
     def front(self, names: Sequence[str]) -> Front:
         """Of variants that were screened, on all items that are scored: it tells, and decides nothing."""
         known = {name: self._figures[name] for name in names}
-        return frontier.front(known, objectives.measured(known.values()), self.shown, self.is_same)
+        shown = functools.partial(self.shown, part=None)
+        return frontier.front(known, objectives.measured(known.values()), shown, self.is_same)
 
     def is_built(self, name: str) -> bool:
         """Whether this process has built the variant, or tried to."""
@@ -695,14 +696,14 @@ class Study:
         mine, its = self._built.get(one), self._built.get(other)
         return isinstance(mine, Variant) and isinstance(its, Variant) and mine.key == its.key
 
-    def shown(self, one: str, other: str, objective: Objective, better: bool) -> bool:
-        """Whether scores of the same items show that ``one`` is better, or else no worse than by what is equal in practice."""
+    def shown(self, one: str, other: str, objective: Objective, better: bool, part: str | None) -> bool:
+        """Whether scores of the same items (of a part, else all) show that ``one`` is better, or else no worse than by what is equal in practice."""
         margin = 0.0 if better else objective.alike
         operator, limit = (">=", 1 - margin) if objective.more else ("<=", 1 + margin)
         claim = Claim(one, objective.quantity, operator, limit, other, unit="ratio")
         try:
             known = one in self.evaluation and other in self.evaluation
-            return known and self.evaluation.find(claim, RIGOR["quick"]).outcome is Outcome.PASS
+            return known and self.evaluation.find(claim, RIGOR["quick"], part).outcome is Outcome.PASS
         except EdgeError:  # too few items, or other tokens: then it isn't shown
             return False
 

@@ -9,6 +9,7 @@ import math
 import os
 import platform
 import random
+import re
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -229,6 +230,11 @@ class Explorer:
             self._study.enqueue_trial(dict(parameters))
 
 
+def without_password(storage: str) -> str:
+    """A storage's URL for people and for files that are passed on."""
+    return re.sub(r"(://[^/@:]*):[^@]*@", r"\1:***@", storage)
+
+
 def _opened(storage: str, name: str, objectives: int, seed: int, recipes: int) -> "optuna.Study":
     try:
         import optuna
@@ -254,9 +260,9 @@ def _opened(storage: str, name: str, objectives: int, seed: int, recipes: int) -
                 load_if_exists=True,
             )
     except Exception as error:  # SQLAlchemy's and Optuna's, whatever they are
-        said = " ".join(str(error).split())[:300] or type(error).__name__
+        said = " ".join(str(error).replace(storage, "it").split())[:300] or type(error).__name__
         raise UsageError(
-            f"The storage {storage} can't be used for a search ({type(error).__name__}: {said}). Give a URL such as sqlite:///search.db or postgresql+psycopg://..., or a file that ends in .log."
+            f"The storage {without_password(storage)} can't be used for a search ({type(error).__name__}: {said}). Give a URL such as sqlite:///search.db or postgresql+psycopg://..., or a file that ends in .log."
         ) from error
 
 

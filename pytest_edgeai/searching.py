@@ -1,6 +1,7 @@
 """Searching: the best variant of a model among recipes that are pruned and tuned in many ways; cheap facts first, and the best ones measured closely."""
 
 import contextlib
+import functools
 import importlib.metadata
 import time
 from collections import Counter, defaultdict
@@ -129,7 +130,7 @@ class _Searching:
         explorer.close(Closing(screened=screened, front=front, trials=len(tried)))
         found = Search(
             study=name,
-            storage=storage or self._kept(name),
+            storage=search.without_password(storage) if storage else f"the cache, searches/{_file(name)}",
             points=space.size,
             stopped=stopped or f"the budget of {seconds:g} s",
             trials=tuple(tried),
@@ -186,7 +187,7 @@ class _Searching:
     def _kept(self, name: str) -> str:
         folder = self._run.cache.root / "searches"
         folder.mkdir(parents=True, exist_ok=True)
-        return f"sqlite:///{folder / digest_of(name)[:32]}.db"
+        return f"sqlite:///{folder / _file(name)}"
 
     # One trial -------------------------------------------------------------------------------------------------------------
 
@@ -439,11 +440,16 @@ class _Enough:
             return True
         mine = {**self._found, "speedup": speed}
         others = {name: figures for name, figures in self._known.items() if name != self._study.plan.baseline.name}
-        beaten = frontier.beaten(
-            self._name, {**others, self._name: mine}, self._compared, self._study.shown, self._study.is_same
-        )
+        shown = functools.partial(self._study.shown, part=SELECTION)
+        known = {**others, self._name: mine}
+        beaten = frontier.beaten(self._name, known, self._compared, shown, self._study.is_same)
         self.why = f"beaten by {beaten.by} ({'; '.join(beaten.evidence)})" if beaten is not None else ""
         return beaten is not None
+
+
+def _file(name: str) -> str:
+    """Of a study's own storage."""
+    return f"{digest_of(name)[:32]}.db"
 
 
 def _sentence(error: EdgeError, recipe: Recipe) -> str:

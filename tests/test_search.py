@@ -13,7 +13,7 @@ import pytest
 
 from pytest_edgeai.errors import UsageError
 from pytest_edgeai.records import Recipe, Trial
-from pytest_edgeai.search import Explorer, Space
+from pytest_edgeai.search import Explorer, Space, without_password
 
 FAST = Recipe(framework="zeta", precision="int8")
 EXACT = Recipe(framework="zeta", precision="fp16")
@@ -215,6 +215,15 @@ def test_a_search_that_was_killed_goes_on_and_repeats_no_trial_that_was_finished
     assert tried[: len(finished)] == names(finished)
     assert all(evaluations.count(name) == 1 for name in names(finished))
     assert at_work in tried
+
+
+def test_a_password_is_told_to_nobody():
+    with pytest.raises(UsageError) as error:
+        Explorer(SPACE, BOTH, "postgresql+nothing://me:secret@host:5432/db", "study", 1)
+
+    assert "postgresql+nothing://me:***@host:5432/db" in str(error.value)
+    assert "secret" not in str(error.value)
+    assert without_password("sqlite:///search.db") == "sqlite:///search.db"
 
 
 @pytest.mark.parametrize("storage", ["nonsense://x", "sqlite:////nowhere/at/all.db", "/nowhere/at/all.log"])
