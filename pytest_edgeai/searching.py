@@ -384,6 +384,12 @@ class _Searching:
             told = " ".join(f"{trial.name}: {trial.evidence}" for trial in explorer.tried()[:3])
             raise UnsupportedError(f"Nothing that was tried of {study.model.name} could be measured. {told}")
         screened = dict(closing.screened)
+        if study.declaration.is_language:  # whose trials are as close a look already
+            screened |= {name: self._known[name] for name in (self._reference, *finalists) if name in self._known}
+            baselines = (study.baseline_of(name) for name in finalists)
+            screened |= {
+                name: dict(found) for name in baselines if "decode.throughput" in (found := study.figures_of(name))
+            }
         unoptimized = dict.fromkeys([self._reference, *map(study.baseline_of, finalists)])
         missing = [name for name in (*unoptimized, *finalists) if name not in screened]
         if missing:
