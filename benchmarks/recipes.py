@@ -27,6 +27,11 @@ ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "reference" / "recipes.md"
 ZOO = ("encoder", "mobile", "two_towers", "lstm", "trees")
 DOES = {
+    "olive-fp16": "as `onnxruntime-fp16`, by Olive's pass",
+    "olive-fp16-mixed": "half precision, with normalizations, softmax, sums and powers in fp32; inputs and outputs stay fp32",
+    "olive-fp32-tuned": "the model as it is, with the session options that Olive found to be the fastest on this device",
+    "olive-int8-dynamic": "by Olive's pass, with the same quantizer as `onnxruntime-int8-dynamic`, and the same result",
+    "olive-int8-static": "by Olive's pass, with the same quantizer as `onnxruntime-int8-static`, and the same result",
     "onnxruntime-fp32": "the model as it is: the baseline",
     "onnxruntime-fp16": "weights and arithmetic in half precision; inputs and outputs stay fp32",
     "onnxruntime-fp32-single": "the model as it is, in one thread, for ensembles of trees",
@@ -44,7 +49,9 @@ DOES = {
 TUNED = (
     "openvino-fp32@threads=1 openvino-int8@threads=1 openvino-int8@hint=throughput openvino-int8@batch=4,threads=2 openvino-fp32@precision=bf16 "
     "openvino-fp32@precision=f16 openvino-fp32@device=GPU openvino-fp32@device=AUTO openvino-int8@threads=64 onnxruntime-fp32@threads=1 "
-    "onnxruntime-int8-static@batch=4 onnxruntime-int8-static@hint=throughput onnxruntime-fp32@device=GPU"
+    "onnxruntime-int8-static@batch=4 onnxruntime-int8-static@hint=throughput onnxruntime-fp32@device=GPU "
+    "onnxruntime-fp32@device=NPU onnxruntime-fp32@graph=basic onnxruntime-int8-static@graph=none openvino-fp32@device=NPU openvino-fp32@graph=basic "
+    "olive-int8-static@threads=1 olive-int8-static@device=NPU olive-fp32-tuned@threads=1"
 )
 NOT_RUN = (
     (
@@ -52,7 +59,10 @@ NOT_RUN = (
         "no such device here; what is asked for is verified after loading, else it is an error",
     ),
     ("precision=f16", "no CPU with float16 arithmetic here"),
-    ("onnxruntime-fp16", "no ARM CPU and no GPU here; the conversion is tested, its speed is not known"),
+    (
+        "olive-fp16, olive-fp16-mixed, onnxruntime-fp16",
+        "no ARM CPU and no GPU here; the conversions are tested, their speed is not known",
+    ),
 )
 
 
@@ -112,9 +122,10 @@ def built(model: Path, items: Path, device: Device, scratch: Path, wanted: str |
             sample=files.timed(),
             calibration=files.part(dataset.CALIBRATION),
             calibration_digest=data.digest(calibration),
+            at_load=frozenset(getattr(framework, "at_load", ())),
         )
         try:
-            variant, _ = build.build(ingredients, cache, run_task, contextlib.nullcontext, contextlib.nullcontext)
+            variant, _ = build.build(ingredients, cache, run_task, contextlib.nullcontext, _working)
             with Bench(variant, Setup(found.modules, device.cores, files.timed())) as bench:
                 one.placement = bench.placement
         except EdgeError as error:
@@ -122,6 +133,11 @@ def built(model: Path, items: Path, device: Device, scratch: Path, wanted: str |
             continue
         one.bytes, one.seconds = variant.bytes, variant.build_seconds
     return told
+
+
+def _working(what: str) -> contextlib.AbstractContextManager[object]:
+    """Nobody watches."""
+    return contextlib.nullcontext(what)
 
 
 def page(tables: dict[str, dict[str, Found]], tuned: dict[str, dict[str, Found]], device: Device) -> str:
@@ -136,7 +152,10 @@ def page(tables: dict[str, dict[str, Found]], tuned: dict[str, dict[str, Found]]
         )
     ]
     versions = {
-        name: version for f in found.frameworks.values() for name, version in (registry.versions(f) or {}).items()
+        name: version
+        for f in found.frameworks.values()
+        for name, version in (registry.versions(f) or {}).items()
+        if f.catalogue(target, "onnx")
     }
     text = [
         "# Recipes",
@@ -181,7 +200,7 @@ def page(tables: dict[str, dict[str, Found]], tuned: dict[str, dict[str, Found]]
         said = (
             (one.refused and f"refused: {one.refused}")
             or one.failed
-            or ", ".join(f"{k} {v}" for k, v in one.placement.items())
+            or ", ".join(f"{k} {v}" for k, v in one.placement.items() if k != "operators")
         )
         text.append(f"| `{name}` | {said} |")
     text += [

@@ -72,4 +72,4 @@ def counted(kinds: Mapping[str, int]) -> str:
     most = sorted(kinds.items(), key=lambda kind: (-kind[1], kind[0]))
     told = [f"{count} {kind}" for kind, count in most[:KINDS_TOLD]]
     others = sum(count for _, count in most[KINDS_TOLD:])
-    return ", ".join([*told, *([f"{others} others"] if others else [])])
+    return ", ".join([*told, *([f"{others} other{'s' * (others > 1)}"] if others else [])])

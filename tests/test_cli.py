@@ -244,7 +244,7 @@ def test_recommend_with_data_offers_what_needs_calibration(edgeai, sample):
 
     found = json.loads(out)
     calibrated = {offer["recipe"]["framework"] for offer in found["plan"]["offers"] if offer["recipe"]["calibrated"]}
-    assert calibrated == {"onnxruntime", "openvino"}
+    assert calibrated == {"olive", "onnxruntime", "openvino"}
     assert f"--edge-dataset={dataset}" in found["next"][0]
 
 

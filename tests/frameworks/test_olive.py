@@ -1,4 +1,4 @@
-"""Olive: checkpoints become ONNX in a process of their own, as in a worker, and ONNX Runtime GenAI says and generates what they say."""
+"""Olive's language models: checkpoints become ONNX in a process of their own, as in a worker, and ONNX Runtime GenAI says and generates what they say."""
 
 import json
 import os
@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 
 from pytest_edgeai.assess import read_model
 from pytest_edgeai.errors import BuildError, ModelError, UnsupportedError
-from pytest_edgeai.frameworks import olive
-from pytest_edgeai.frameworks.olive import Olive, OliveCuda, edge_frameworks
+from pytest_edgeai.frameworks.olive import Olive, OliveCuda, edge_frameworks, language
 from pytest_edgeai.language import agreement
 from pytest_edgeai.language.checkpoint import Checkpoint
 from pytest_edgeai.language.decoder import log_probabilities
@@ -177,11 +176,11 @@ def test_the_engine_is_found_by_the_hook() -> None:
     assert [one.distributions[0] for one in found] == ["olive-ai", "olive-ai"]
 
 
-def test_folders_have_a_recipe_and_a_baseline_and_nothing_else_has() -> None:
+def test_folders_have_a_recipe_and_a_baseline_and_gguf_files_have_neither() -> None:
     assert INT4.name == "olive-int4"
     assert ENGINE.baseline("huggingface") == FP32
     assert FP32.name == "olive-fp32"
-    assert [ENGINE.catalogue(TARGET, kind) for kind in ("onnx", "gguf")] == [(), ()]
+    assert ENGINE.catalogue(TARGET, "gguf") == ()
     assert [ENGINE.baseline(kind) for kind in ("onnx", "gguf")] == [None, None]
 
 
@@ -221,6 +220,16 @@ def test_the_reason_says_what_is_saved(tmp_path: Path) -> None:
 
     assert "4 bits instead of 32" in ENGINE.reason(INT4, known, DEVICE)
     assert "float32" in ENGINE.reason(FP32, known, DEVICE)
+
+
+def test_a_language_model_can_not_be_tuned(tmp_path: Path) -> None:
+    known = read_model(str(checkpoints.make(tmp_path / "known", "llama")))
+
+    refused = ENGINE.refusal(msgspec.structs.replace(INT4, tuning={"threads": 1}), known, DEVICE)
+
+    assert refused == (
+        "ONNX Runtime GenAI runs olive's language models, and isn't tuned: ask for olive-int4 without @threads=1."
+    )
 
 
 # Builds ----------------------------------------------------------------------------------------------------------------------
@@ -453,7 +462,7 @@ def test_the_gpu_is_listed_where_cuda_runs(build: CudaBuild, listed: list[str], 
 
 
 def test_where_cuda_should_run_and_does_not_nothing_else_does_it(built: Built, monkeypatch) -> None:
-    monkeypatch.setattr(olive, "_cuda_runs", lambda: True)
+    monkeypatch.setattr(language, "cuda_runs", lambda: True)
 
     with pytest.raises(BuildError, match=r"GenAI can't load olive-cuda-fp16 .*Cuda interface not available"):
         built.load("llama", FP16)

@@ -101,7 +101,7 @@ def test_a_report_that_cannot_be_written_is_one_sentence_and_loses_no_verdict(ed
     edge.write(SIZES)
     (edge.pytester.path / "file").touch()
 
-    result = edge.run("--edge-recipe=*static", "--edge-report=file/below", "-q")
+    result = edge.run("--edge-recipe=onnx*static", "--edge-report=file/below", "-q")
 
     result.assert_outcomes(passed=1, failed=1)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
@@ -119,7 +119,7 @@ def test_a_page_of_an_earlier_run_is_not_shown_as_this_runs(edge):
     (edge.report / "results.json" / "in the way").mkdir(parents=True)
     (edge.report / "index.html").write_text("earlier")
 
-    result = edge.run("--edge-recipe=*static", "-k", "size")
+    result = edge.run("--edge-recipe=onnx*static", "-k", "size")
 
     assert result.ret == pytest.ExitCode.OK
     result.stdout.no_fnmatch_line("report: *")
@@ -130,7 +130,7 @@ def test_a_page_of_an_earlier_run_is_not_shown_as_this_runs(edge):
 def test_a_run_needs_no_terminal_to_be_judged_and_reported(edge, gates, silence):
     edge.write(SIZES)
 
-    result = edge.run("--edge-recipe=*static", *silence, subprocess=True)
+    result = edge.run("--edge-recipe=onnx*static", *silence, subprocess=True)
 
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     assert [outcome for _, outcome in gates()] == [Outcome.PASS, Outcome.FAIL]

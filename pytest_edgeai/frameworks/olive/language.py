@@ -1,49 +1,41 @@
-"""Olive: language models as ONNX, unquantized and with weights of 4 bits, run by ONNX Runtime GenAI on the CPU or on an NVIDIA GPU."""
+"""Language models: checkpoints as ONNX, unquantized and with weights of 4 bits, run by ONNX Runtime GenAI on the CPU or on an NVIDIA GPU."""
 
 import contextlib
 import gc
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_edgeai.distributions import one_of
 from pytest_edgeai.errors import BuildError, EdgeError
-from pytest_edgeai.hookspecs import hookimpl
 from pytest_edgeai.language import agreement
 from pytest_edgeai.language.checkpoint import Checkpoint
 from pytest_edgeai.language.decoder import decoder_of
 from pytest_edgeai.language.tokens import Tokenizer, demand_fitting
-from pytest_edgeai.protocols import Arrays, Framework, Generator
-from pytest_edgeai.records import Assessment, Device, EngineDevice, ModelKind, Recipe, Target
+from pytest_edgeai.records import Assessment, Recipe
 
 FILE: Final = "model.onnx"
 """The artifact, with its weights in ``model.onnx.data`` and the tokenizer's files beside it."""
 CONFIG: Final = "genai_config.json"
 """What GenAI knows of the model."""
 
-_FP32: Final = Recipe(framework="olive", precision="fp32")
-_INT4: Final = Recipe(
+FP32: Final = Recipe(framework="olive", precision="fp32")
+INT4: Final = Recipe(
     framework="olive",
     precision="int4",
     # accuracy_level 4: the other side of a product is rounded to 8 bits, in blocks as well (ONNX Runtime's MatMulNBits).
     options={"bits": 4, "block_size": 32, "is_symmetric": True, "accuracy_level": 4},
 )
 # ONNX Runtime's attention on NVIDIA GPUs has kernels for half precision, and its products of rounded weights take the other side as it is.
-_FP16: Final = Recipe(framework="olive-cuda", precision="fp16")
-_INT4_CUDA: Final = Recipe(
+FP16: Final = Recipe(framework="olive-cuda", precision="fp16")
+INT4_CUDA: Final = Recipe(
     framework="olive-cuda", precision="int4", options={"bits": 4, "block_size": 32, "is_symmetric": True}
 )
-NVIDIA: Final = "gpu:nvidia"
-"""The accelerator, as targets and devices name it."""
-_GENAI: Final = ("onnxruntime-genai", "onnxruntime-genai-cuda")
-_RUNTIMES: Final = ("onnxruntime", "onnxruntime-gpu")
-"""For CPUs, and for GPUs too: distributions that bring the same packages."""
 _LIKELIEST: Final = {
     "do_sample": False,
     "num_beams": 1,
@@ -53,126 +45,62 @@ _LIKELIEST: Final = {
 }
 """Whatever the model's authors prefer for chats."""
 _PRECISIONS: Final = {
-    _FP32.name: "float32",
-    _INT4.name: "4 bits, blocks of 32, products in int8",
-    _FP16.name: "float16",
-    _INT4_CUDA.name: "4 bits, blocks of 32",
+    FP32.name: "float32",
+    INT4.name: "4 bits, blocks of 32, products in int8",
+    FP16.name: "float16",
+    INT4_CUDA.name: "4 bits, blocks of 32",
 }
 _WIDENED: Final = ", computed in float32"
 """What the CPU makes of half precision."""
 
 
-class Olive:
-    """Weights are rounded in blocks of 32 that share a scale, those of matrix products alone: embeddings stay as they are.
+def refusal(recipe: Recipe, assessment: Assessment) -> str | None:
+    """Where it is quantized already, or can't be held against its source, or it is tuned. Rows of any length fit: the last block is filled up."""
+    if recipe.tuning:
+        plain = recipe.name.partition("@")[0]
+        return f"ONNX Runtime GenAI runs {recipe.framework}'s language models, and isn't tuned: ask for {plain} without @{recipe.name.partition('@')[2]}."
+    return assessment.why_not_converted or assessment.why_not("int8" if recipe.precision == "int4" else "fp16")
 
-    Olive's builder is asked for the unquantized model, and what it made is rounded after it was held against its source. Asked for 4 bits, the
-    builder would do the same by the same quantizer, to a conversion that nobody has looked at: bit for bit the same, says a test.
+
+def reason(recipe: Recipe, unoptimized: Recipe) -> str:
+    """What it saves."""
+    bits = unoptimized.precision.removeprefix("fp")
+    if recipe == unoptimized:
+        return f"The model in float{bits}, in ONNX Runtime GenAI."
+    return f"Each token needs all weights of its matrix products from memory, and they have 4 bits instead of {bits}."
+
+
+def build(recipe: Recipe, unoptimized: Recipe, model: Path, folder: Path) -> None:
+    """Write a folder as GenAI loads it. ``unoptimized``: what is held against the source before it is rounded.
+
+    Raises BuildError, ModelError where there is no tokenizer, and UnsupportedError for a model that can't be held against its source.
     """
-
-    name = "olive"
-    _unoptimized, _rounded = _FP32, _INT4
-
-    def __init__(self) -> None:
-        # The runtime is in onnxruntime; a checkpoint is read by transformers. torch, which Olive brings, only widens its numbers.
-        self.distributions: tuple[str, ...] = ("olive-ai", *one_of(*_GENAI), *one_of(*_RUNTIMES), "transformers")
-
-    def catalogue(self, target: Target, kind: ModelKind) -> Sequence[Recipe]:  # noqa: ARG002 - the same for every target
-        """4 bits."""
-        return (self._rounded,) if kind == "huggingface" else ()
-
-    def baseline(self, kind: ModelKind) -> Recipe | None:
-        """What GenAI computes in: float32 on CPUs, float16 on GPUs."""
-        return self._unoptimized if kind == "huggingface" else None
-
-    def refusal(self, recipe: Recipe, assessment: Assessment, device: Device) -> str | None:  # noqa: ARG002
-        """Where it is quantized already, or can't be held against its source. Rows of any length fit: the last block is filled up."""
-        return assessment.why_not_converted or assessment.why_not("int8" if recipe.precision == "int4" else "fp16")
-
-    def reason(self, recipe: Recipe, assessment: Assessment, device: Device) -> str:  # noqa: ARG002
-        """What it saves."""
-        bits = self._unoptimized.precision.removeprefix("fp")
-        if recipe == self._unoptimized:
-            return f"The model in float{bits}, in ONNX Runtime GenAI."
-        return (
-            f"Each token needs all weights of its matrix products from memory, and they have 4 bits instead of {bits}."
-        )
-
-    def devices(self) -> Sequence[EngineDevice]:
-        """The CPU. Olive itself isn't imported: it takes seconds, and only builds need it."""
-        import onnxruntime_genai  # noqa: F401 - that it starts is what is asked
-
-        return (EngineDevice(name="CPU"),)
-
-    def build(self, recipe: Recipe, model: Path, folder: Path, calibration: Sequence[Arrays]) -> None:  # noqa: ARG002 - nothing is calibrated
-        """Write a folder as GenAI loads it.
-
-        Raises BuildError, ModelError where there is no tokenizer, and UnsupportedError for a model that can't be held against its source.
-        """
-        checkpoint = Checkpoint(model)
-        # What would be found out after minutes, or not told in a sentence.
-        decoder_of(checkpoint)
-        Tokenizer(model)
-        try:
-            with tempfile.TemporaryDirectory(prefix="pytest-edgeai-") as scratch:
-                plain = folder if recipe == self._unoptimized else Path(scratch)
-                _convert(model, plain, self._unoptimized)
-                expected = agreement.answers(checkpoint)
-                # Loaded after that, and gone before the next step: each takes the whole model's memory.
-                agreement.demand(expected, self.load(self._unoptimized, plain, threads=1), recipe.name)
-                if recipe != self._unoptimized:
-                    _quantize(plain, recipe, folder)
-        except EdgeError:
-            raise
-        except Exception as error:
-            raise BuildError(
-                f"Olive can't build {recipe.name} of {model.name} ({type(error).__name__}: {' '.join(str(error).split())})."
-            ) from error
-
-    def load(self, recipe: Recipe, folder: Path, threads: int) -> Generator:
-        """All weights in memory, packed for the CPU's kernels."""
-        return _Model(recipe, folder, threads, on_gpu=False)
+    checkpoint = Checkpoint(model)
+    # What would be found out after minutes, or not told in a sentence.
+    decoder_of(checkpoint)
+    Tokenizer(model)
+    try:
+        with tempfile.TemporaryDirectory(prefix="pytest-edgeai-") as scratch:
+            plain = folder if recipe == unoptimized else Path(scratch)
+            _convert(model, plain, unoptimized)
+            expected = agreement.answers(checkpoint)
+            # Loaded after that, and gone before the next step: each takes the whole model's memory.
+            agreement.demand(
+                expected,
+                LanguageModel(unoptimized, plain, threads=1, on_gpu=unoptimized == FP16 and cuda_runs()),
+                recipe.name,
+            )
+            if recipe != unoptimized:
+                _quantize(plain, recipe, folder)
+    except EdgeError:
+        raise
+    except Exception as error:
+        raise BuildError(
+            f"Olive can't build {recipe.name} of {model.name} ({type(error).__name__}: {' '.join(str(error).split())})."
+        ) from error
 
 
-class OliveCuda(Olive):
-    """The same for NVIDIA GPUs, in float16; it was never run on one.
-
-    Where none answers, the CPU computes the same graphs, in float32 between their float16 weights, so that quality and size are decided
-    anywhere. Rates are not: nothing is timed for a GPU that didn't run on it.
-    """
-
-    name = "olive-cuda"
-    replaces = (_GENAI[0], _RUNTIMES[0])
-    accelerators = (NVIDIA,)
-    _unoptimized, _rounded = _FP16, _INT4_CUDA
-
-    def catalogue(self, target: Target, kind: ModelKind) -> Sequence[Recipe]:
-        """4 bits, where an NVIDIA GPU is what the target is."""
-        accelerators = (one.casefold() for one in target.hardware.accelerators)
-        return super().catalogue(target, kind) if any(one.startswith(NVIDIA) for one in accelerators) else ()
-
-    def devices(self) -> Sequence[EngineDevice]:
-        """The CPU, and the GPU where CUDA runs."""
-        return (*super().devices(), *([EngineDevice(name="GPU", title="NVIDIA (CUDA)")] if _cuda_runs() else []))
-
-    def place(self, recipe: Recipe, device: Device) -> str:  # noqa: ARG002 - all of them
-        """The GPU where there is one."""
-        return "GPU" if device.lists(self.name, "GPU") else "CPU"
-
-    def unmeasured(self, device: Device) -> str | None:
-        """The CPU stands in for the GPU's arithmetic, not for its speed."""
-        if self.place(self._unoptimized, device) == "GPU":
-            return None
-        made_for_it = _GENAI[1] in self.distributions
-        how = f"pip uninstall {' '.join(self.replaces)}; pip install 'pytest-edgeai[{self.name}]'"
-        why = "no driver of NVIDIA's answers" if made_for_it else f"{_GENAI[1]} is not installed ({how})"
-        return f"{self.name} is made for NVIDIA GPUs, and {why}: its speed and memory on a CPU say nothing about what would be shipped."
-
-    def load(self, recipe: Recipe, folder: Path, threads: int) -> Generator:
-        """All weights in the memory of the device that computes."""
-        return _Model(recipe, folder, threads, on_gpu=_cuda_runs())
-
-
-class _Model:
+class LanguageModel:
     """Satisfies :class:`pytest_edgeai.protocols.Generator`.
 
     Logits are GenAI's, too. A session of ONNX Runtime on the same file would need no copy of each part, but a second copy of the weights in a
@@ -235,7 +163,7 @@ class _Model:
         return self._api.Generator(self._model, parameters)
 
 
-def _cuda_runs() -> bool:
+def cuda_runs() -> bool:
     """Whether this GenAI was built for CUDA, its libraries are there, and a driver answers."""
     import onnxruntime_genai
 
@@ -261,7 +189,7 @@ def _convert(model: Path, folder: Path, recipe: Recipe) -> None:
 
     # hf_remote: code that lies beside the weights would be run otherwise.
     wanted = {"precision": recipe.precision, "extra_options": {"hf_remote": False}}
-    computes = (Device.GPU, "CUDAExecutionProvider") if recipe == _FP16 else (Device.CPU, "CPUExecutionProvider")
+    computes = (Device.GPU, "CUDAExecutionProvider") if recipe == FP16 else (Device.CPU, "CPUExecutionProvider")
     with _forgetting():
         made = create_pass_from_dict(
             ModelBuilder, wanted, disable_search=True, accelerator_spec=AcceleratorSpec(*computes)
@@ -317,9 +245,3 @@ def _quantize(plain: Path, recipe: Recipe, folder: Path) -> None:
     for file in plain.iterdir():
         if not file.name.startswith(FILE):
             shutil.copy(file, folder)
-
-
-@hookimpl
-def edge_frameworks() -> Sequence[Framework]:
-    """Olive, for CPUs and for NVIDIA GPUs."""
-    return Olive(), OliveCuda()
