@@ -9,18 +9,18 @@ from pathlib import Path
 import pytest
 
 from pytest_edgeai.journal import Journal, read
-from pytest_edgeai.records import Choice
+from pytest_edgeai.records import Refusal
 
 
 def test_what_is_written_is_read_in_order(tmp_path):
     journal = Journal(tmp_path, "main")
 
     journal.write("selected", "", 3)
-    journal.write("choice", "abc", Choice(recipe="fake-int8", meets_limits=True, reason="It is the fastest."))
+    journal.write("refusal", "abc", Refusal(recipe="fake-int8", reason="It has no weights."))
 
     assert list(read(tmp_path)) == [
         ("selected", "", 3),
-        ("choice", "abc", {"recipe": "fake-int8", "meets_limits": True, "reason": "It is the fastest.", "breaks": []}),
+        ("refusal", "abc", {"recipe": "fake-int8", "reason": "It has no weights."}),
     ]
 
 
@@ -74,14 +74,9 @@ def test_any_text_survives(tmp_path, text):
 def test_text_that_is_not_utf_8_loses_its_odd_bytes_and_nothing_else(tmp_path):
     name = b"model-\xff.onnx".decode("utf-8", "surrogateescape")
 
-    Journal(tmp_path, "main").write("note", "abc", Choice(recipe=name, meets_limits=True, reason="It fits."))
+    Journal(tmp_path, "main").write("note", "abc", Refusal(recipe=name, reason="It is empty."))
 
-    assert next(read(tmp_path))[2] == {
-        "recipe": "model-?.onnx",
-        "meets_limits": True,
-        "reason": "It fits.",
-        "breaks": [],
-    }
+    assert next(read(tmp_path))[2] == {"recipe": "model-?.onnx", "reason": "It is empty."}
 
 
 def test_what_is_no_journal_is_left_alone(tmp_path):

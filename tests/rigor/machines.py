@@ -130,7 +130,7 @@ class Workers:
         baseline, variant = (_side(name, taken) for name, taken in (("fp32", call), ("int8", call / speedup)))
         return Turns(baseline, variant, Setup(1, [], 1.0), limit=limit, pairs=3, seed=seed)  # type: ignore[arg-type]
 
-    def _bench(self, side: SimpleNamespace, _: Setup) -> "_Bench":
+    def _bench(self, side: SimpleNamespace, _: Setup, metrics: object = ()) -> "_Bench":
         layout = self._machine.weather.layout if side.name == "int8" else 0.0
         return _Bench(self._machine, side, side.call * math.exp(self._machine.rng.normal(0, layout)))
 
