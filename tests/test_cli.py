@@ -300,12 +300,13 @@ def test_a_plugin_of_the_working_folder_is_found_by_the_command_and_its_workers(
 
 
 def test_doctor_shows_the_device_the_frameworks_and_what_measuring_depends_on(edgeai):
-    status, out, err = edgeai("doctor", "--cache=cache")
+    # One of tensors and one of language models; each built-in one has tests of its own.
+    status, out, err = edgeai("doctor", "onnxruntime", "mlx", "--cache=cache")
 
     text = joined(out)
     assert (status, err) == (0, "")
     assert out.startswith("This device\n")
-    assert all(f"works {name}" in text for name in ("llamacpp", "mlx", "olive", "onnxruntime", "openvino"))
+    assert all(f"works {name}" in text for name in ("mlx", "onnxruntime"))
     assert "fp32 works" in text
     assert "pytest plugin: " in text
     # A folder's name can't be broken.

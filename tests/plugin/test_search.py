@@ -92,7 +92,7 @@ def test_limits_that_nobody_can_meet_give_the_nearest_and_what_each_breaks(sampl
         "--plugin",
         "fake_engine",
     ]
-    words += ["--recipe", "fake-fp32-plain fake-fp32-refused", "--limit", "speedup=50 package=1kB", "--trials", "3"]
+    words += ["--recipe", "fake-fp32-plain fake-fp32-refused", "--limit", "speedup=50 package=1kB", "--trials", "2"]
     words += ["--cache", str(tmp_path / "cache"), "--report", str(tmp_path / "report")]
 
     assert cli.main([*words, "--limit", "speedup=50 footprint=0.01", "--json"]) == 0
