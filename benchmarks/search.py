@@ -34,7 +34,7 @@ from pytest_edgeai.units import show
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "search.md"
-BUDGET = 150
+BUDGET = 120
 """Seconds for each side and model."""
 MOST = 6
 """Variants of a side that are measured: those of its front, the best first."""

@@ -51,6 +51,8 @@ class Ingredients:
     calibration_digest: str = ""
     at_load: frozenset[str] = frozenset()
     """Tuning that changes nothing of the artifact."""
+    seconds: float = BUILD_TIMEOUT
+    """That the build may take."""
 
     @property
     def built(self) -> Recipe:
@@ -274,7 +276,7 @@ def _artifact(
                 "calibration": str(ingredients.calibration) if recipe.calibrated else None,
             },
             subject=ingredients.recipe.name,
-            timeout=BUILD_TIMEOUT,
+            timeout=ingredients.seconds,
         )
 
     doing = f"building {ingredients.recipe.name} of {model.name}"

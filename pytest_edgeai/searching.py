@@ -33,6 +33,8 @@ ALIKE: Final = 2
 CLOSING: Final = 0.3
 CLOSING_SECONDS: Final = 45.0
 """Share of the budget that is kept for that, and the most of it."""
+BUILD: Final = 0.25
+"""Share of the budget that one build may take: what takes longer is cut."""
 _QUALITY: Final = ("accuracy", "perplexity", "bits_per_byte")
 """What is compared with the reference, whatever the engine."""
 
@@ -102,6 +104,7 @@ class _Searching:
     def run(self, trials: int, seconds: float, storage: str, seed: int) -> Search:
         begin, study = time.monotonic(), self._study
         space = space_of(study)
+        study.build_seconds = min(study.build_seconds, BUILD * seconds)
         try:
             self._measure_the_unoptimized()
             name = self._name()
@@ -199,6 +202,9 @@ class _Searching:
             trial = Trial(number=number, recipe=recipe, state="refused", evidence=_sentence(reason, recipe))
         except EdgeError as error:
             trial = Trial(number=number, recipe=recipe, state="failed", evidence=_sentence(error, recipe))
+            if self._spent["build"] - before.get("build", 0.0) >= self._study.build_seconds:
+                why = f"building it took more than {self._study.build_seconds:.0f} s, a quarter of the budget"
+                trial = Trial(number=number, recipe=recipe, state="cut", missed=1.0, evidence=why)
         return msgspec.structs.replace(
             trial,
             seconds={
