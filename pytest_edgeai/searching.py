@@ -104,7 +104,8 @@ class _Searching:
     def run(self, trials: int, seconds: float, storage: str, seed: int) -> Search:
         begin, study = time.monotonic(), self._study
         space = space_of(study)
-        study.build_seconds = min(study.build_seconds, BUILD * seconds)
+        usual = study.build_seconds
+        study.build_seconds = min(usual, BUILD * seconds)
         try:
             self._measure_the_unoptimized()
             name = self._name()
@@ -120,6 +121,7 @@ class _Searching:
                 kept = min(CLOSING * seconds, CLOSING_SECONDS)
                 stopped = explorer.explore(evaluate, trials, seconds - kept - (time.monotonic() - begin))
         finally:
+            study.build_seconds = usual
             if self._contest is not None:
                 self._contest.close()
         tried = explorer.tried()
@@ -202,6 +204,7 @@ class _Searching:
             trial = Trial(number=number, recipe=recipe, state="refused", evidence=_sentence(reason, recipe))
         except EdgeError as error:
             trial = Trial(number=number, recipe=recipe, state="failed", evidence=_sentence(error, recipe))
+            # What ended it was the time.
             if self._spent["build"] - before.get("build", 0.0) >= self._study.build_seconds:
                 why = f"building it took more than {self._study.build_seconds:.0f} s, a quarter of the budget"
                 trial = Trial(number=number, recipe=recipe, state="cut", missed=1.0, evidence=why)
