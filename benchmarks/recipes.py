@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -88,10 +88,16 @@ def zoo(folder: str | None) -> Iterator[Path]:
         yield place
 
 
-def here(modules: Sequence[str]) -> Device:
-    """This machine, with what the engines list."""
-    listed = run_task("devices", {"modules": list(modules)}, subject="device lists", timeout=300)
-    engines = {name: tuple(msgspec.convert(entry, EngineDevice) for entry in found) for name, found in listed.items()}
+def here() -> Device:
+    """This machine, with what the engines of tensor models list."""
+    found = registry.find()
+    target = found.target("cross")
+    engines = {}
+    for name, framework in found.frameworks.items():
+        if framework.catalogue(target, "onnx"):
+            asked = {"modules": list(found.modules), "framework": name}
+            listed = run_task("devices", asked, subject=f"devices of {name}", timeout=300)
+            engines[name] = tuple(msgspec.convert(entry, EngineDevice) for entry in listed)
     return msgspec.structs.replace(devices.detect(), engines=engines)
 
 
@@ -226,7 +232,7 @@ def _cell(column: dict[str, Found], name: str, sentences: list[str]) -> str:
 
 
 def main() -> None:
-    device = here(registry.find().modules)
+    device = here()
     tables: dict[str, dict[str, Found]] = {}
     with zoo(sys.argv[1] if len(sys.argv) > 1 else None) as folder, tempfile.TemporaryDirectory() as scratch:
         models = {"digits": ROOT / "fixtures" / "digits" / "digits.onnx"} | {

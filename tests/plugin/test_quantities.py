@@ -259,3 +259,15 @@ def test_a_recipe_for_a_batch_is_compared_by_the_item_and_not_by_the_call(edge, 
         ),
         "a call of onnxruntime-fp32@batch=4 has 4 items already: leave the batch out.",
     ]
+
+
+def test_a_variant_that_is_the_baselines_artifact_loaded_otherwise_is_measured_against_it(edge, results):
+    edge.write("def test_gate(edge_variant):\n    assert edge_variant.speedup.estimate > 0\n")
+
+    edge.run("--edge-recipe=onnxruntime-fp32@threads=1").assert_outcomes(passed=1)
+
+    (model,) = results().models
+    found = {one.name: one for one in model.variants}
+    assert found["onnxruntime-fp32@threads=1"].key == found["onnxruntime-fp32"].key
+    assert found["onnxruntime-fp32@threads=1"].figures["speedup"].method != "by definition"
+    assert found["onnxruntime-fp32@threads=1"].placement["threads"] == "1"
