@@ -741,6 +741,7 @@ class Study:
         found = screening.Screened()
         if self.run.why_not_measured(variant.recipe) is None:
             found = self.sampling.screen(name, baseline, self.target.limits.speedup)
+            found.figures |= self._energy(name)
             if self._language and baseline != name:
                 of_baseline = screened.get(baseline) or self._figures.get(baseline, {})
                 found.figures |= screening.compare(found.figures, of_baseline)
@@ -754,6 +755,17 @@ class Study:
             # Only selection items have a say in the choice; gates on it are decided on the others.
             found.figures |= self.quality(name, SELECTION)
         return found.figures
+
+    def _energy(self, name: str) -> dict[str, Figure]:
+        """Where it is preferred, for it takes a minute, and a sensor can be read: else it has no say, which the choice tells."""
+        quantity = "energy.per_token" if self._language else "energy.per_call"
+        if not self.run.preferred.get("energy"):
+            return {}
+        try:
+            self.sampling.estimate(name, quantity)
+        except UnsupportedError:
+            return {}
+        return {quantity: self._figures[name][quantity]}
 
     def unoptimized(self) -> list[str]:
         """The reference of quality, then every other baseline."""
