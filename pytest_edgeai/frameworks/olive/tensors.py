@@ -13,8 +13,8 @@ come in float32. Inputs and outputs stay float32. Both are for ARM CPUs with hal
 ``fp32-tuned`` is the model as it is, in a session with the options that Olive found to be the fastest here, of all combinations of one thread and as many as
 there are cores, three levels of graph optimization, and branches one after the other or beside each other. They lie beside the model, and with them the CPU and
 cores that they were found on: elsewhere the variant isn't loaded. The defaults (all cores, all optimizations, no branches) are among the candidates, so there is little to
-gain where they are right, and noise chooses between equals: of the sample models two got the defaults, one got a level that made it a tenth slower, and two got one
-thread, which suits calls that are too short to be shared (trees: 0.020 instead of 0.022 ms).
+gain where they are right, and noise chooses between equals: of five sample models it made one faster, an ensemble of trees in one thread (0.020 instead of 0.023 ms), for which
+there is ``onnxruntime-fp32-single``; an encoder was a tenth slower in one build of two.
 
 What was tried and is no recipe, because ONNX Runtime does the same when it loads a model: ``OnnxPeepholeOptimizer`` (within 3 % on all sample models), and
 ``OrtTransformersOptimization``, which found no attention to fuse in encoders that PyTorch 2.13 exports, and left one of 17 MB slower (1.09 instead of 0.91 ms).
