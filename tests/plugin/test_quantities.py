@@ -2,7 +2,7 @@
 
 import pytest
 
-from pytest_edgeai import sampling
+from pytest_edgeai import sampling, screening
 from pytest_edgeai.records import Outcome
 
 SENSORS = """
@@ -261,7 +261,9 @@ def test_a_recipe_for_a_batch_is_compared_by_the_item_and_not_by_the_call(edge, 
     ]
 
 
-def test_a_variant_that_is_the_baselines_artifact_loaded_otherwise_is_measured_against_it(edge, results):
+def test_a_variant_that_is_the_baselines_artifact_loaded_otherwise_is_measured_against_it(edge, results, monkeypatch):
+    for name, few in (("PROCESSES", 1), ("PAIRS", 1), ("ROUNDS", 5), ("CALLS", 20), ("PATIENCE", 0.1)):
+        monkeypatch.setattr(screening, name, few)
     edge.write("def test_gate(edge_variant):\n    assert edge_variant.speedup.estimate > 0\n")
 
     edge.run("--edge-recipe=onnxruntime-fp32@threads=1").assert_outcomes(passed=1)
