@@ -64,7 +64,7 @@ class Ingredients:
     def key(self) -> str:
         """Digest of all that the artifact is made of."""
         made_of = [SCHEMA, self.model.digest, msgspec.to_builtins(self.built), dict(self.versions)]
-        if self.model.kind != "onnx":  # converted by this package itself
+        if self.model.kind != "onnx" or self.recipe.sparsity:  # converted or pruned by this package itself
             made_of.append(importlib.metadata.version("pytest-edgeai"))
         return digest_of([*made_of, self.calibration_digest if self.recipe.calibrated else ""])
 
@@ -248,7 +248,7 @@ def build(
                     "sample": str(ingredients.sample),
                 },
                 subject=recipe.name,
-                timeout=BUILD_TIMEOUT,
+                timeout=ingredients.seconds,
             )
         cache.prove(variant.key, recipe)
     return msgspec.structs.replace(variant, recipe=recipe), cached

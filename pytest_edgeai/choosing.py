@@ -47,6 +47,7 @@ def choose(
     compared = objectives.measured(known.values())
     gains = _gains(known, compared, baselines, target.limits)
     weighed = shares(compared, gains, weights or {})
+    heard = {one.name: weighed[one.name] for one in compared if (weights or {}).get(one.name)}
     scores = {name: sum(weighed[one] * gains[name][one] for one in weighed) for name in meeting}
     best = max(scores, key=scores.__getitem__)
     alike = [name for name in meeting if objectives.are_alike(_heeded(compared, weighed), known[name], known[best])]
@@ -55,11 +56,12 @@ def choose(
     told = f"{len(meeting)} variants that meet the limits of {target.name}"
     if len(meeting) == 1:
         reason = f"alone in meeting the limits of {target.name}{_seen(known[chosen], speed)}"
-    elif weights:
+    elif heard:
         preferred = ", ".join(f"{name} {share:.0%}" for name, share in weighed.items())
-        reason = f"the best of {told}{_seen(known[chosen], speed)} by {preferred}{_unheard(weights, weighed)}"
+        reason = f"the best of {told}{_seen(known[chosen], speed)} by {preferred}{_unheard(weights or {}, heard)}"
     else:
         reason = f"the knee point of {told}{_seen(known[chosen], speed)}: the best in {_and([one.word for one in compared])} together"
+        reason += _unheard(weights or {}, heard)
     if speed is None:
         reason += "; speed can't be measured on this device"
     second = ranking[1] if len(ranking) > 1 else ""
@@ -68,7 +70,7 @@ def choose(
         meets_limits=True,
         reason=reason + _tie(chosen, [name for name in alike if name != chosen], recipes, preferences),
         weights=weighed,
-        is_knee=not weights,
+        is_knee=not heard,
         ranking=tuple(Candidate(recipe=name, score=scores[name], gains=gains[name]) for name in ranking),
         second=second,
         changes=_changes(chosen, second, compared, weighed, gains, known, target.limits) if second else (),
@@ -228,10 +230,24 @@ def _changes(
             needed = (lead - share * ahead[name]) / -ahead[name]
             scaled = {one: needed if one == name else weight for one, weight in shares.items()}
             least = min(weight for weight in scaled.values() if weight > 0)
-            wish = ",".join(f"{one}={weight / least:.3g}" for one, weight in scaled.items())
-            told.append(f"With {needed / share:.2g} times the weight on {name} it is {second} (--edge-prefer {wish}).")
+            wish = ",".join(
+                f"{one}={1.02 * weight / least if one == name else weight / least:.3g}"
+                for one, weight in scaled.items()
+            )
+            scores = {
+                variant: sum((1.02 if one == name else 1) * scaled[one] * found[one] for one in scaled)
+                for variant, found in gains.items()
+            }
+            if max(scores, key=scores.__getitem__) == second:  # and no third one
+                told.append(
+                    f"With {1.02 * needed / share:.2g} times the weight on {name} it is {second} (--edge-prefer {wish})."
+                )
     if not told:
-        told.append(f"No preference makes {second} the choice: {chosen} is at least as good in everything.")
+        worse = all(ahead[name] >= 0 for name in shares)
+        why = (
+            f"{chosen} is at least as good in everything" if worse else "before it comes so far, another one is better"
+        )
+        told.append(f"No weight on one objective makes {second} the choice: {why}.")
     for objective in _heeded(compared, shares):
         figure = known[second][objective.quantity]
         value = objectives.value_at(objective, lead / shares[objective.name], figure.estimate, limits)

@@ -343,6 +343,8 @@ def _search(arguments: argparse.Namespace) -> int:
         words += [f"--edge-target={run.target.name}", f"--edge-recipe={found.choice.recipe}"]
         words += [f"--edge-dataset={arguments.dataset}"] if arguments.dataset else []
         words += [f"--edge-limit={arguments.limit}"] if arguments.limit else []
+        words += [f"--edge-shape={arguments.shape}"] if arguments.shape else []
+        words += [f"--edge-score={arguments.score}"] if arguments.score != "auto" else []
         words += ["--edge-stand-in"] if arguments.stand_in else []
         told = {
             "schema": SCHEMA,

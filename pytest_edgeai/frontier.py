@@ -27,7 +27,7 @@ def front(screened: Screened, compared: Sequence[Objective], scored: Scored, sam
     """The variants, in their order, that nothing is shown to beat.
 
     One variant beats another when it is shown not to be worse in any objective by more than what is equal in practice, and to be better in
-    at least one: an intersection-union test (Berger 1982), so that no correction is needed for the first part, and Bonferroni's for the second.
+    at least one: for the first part an intersection-union test (Berger 1982), which needs no correction; each comparison is at 95 %.
     Intervals at 95 % that don't meet show a difference at 95 %, those of times after a guard for the layout of processes; ranges of so many
     processes that such an order of theirs comes by chance in at most 5 % do, too, and those of fewer processes where they are 5 % apart. ``same``: whether two variants are one artifact, whose answers and
     bytes are the same by construction.
@@ -148,7 +148,8 @@ class _Comparison:
         if self._alike_by_construction(objective, one, other):
             return False
         if objective.kind == "score":
-            return self._scored(one, other, objective, True)
+            differ = self._lead(objective, one, other) != 0
+            return differ and self._scored(one, other, objective, True)
         mine, its = (self._screened[name][objective.quantity] for name in (one, other))
         return shown_better(objective, mine, its)
 

@@ -60,6 +60,10 @@ LANGUAGE: Final = (
     *_SIZES,
     Objective("energy", "energy.per_token", "energy a token", more=False, kind="range", alike=0.05),
 )
+LEAST_DEMAND: Final = 1.2
+"""Factor from which on a limit is taken for the measure of a gain: a limit near 1 asks that nothing gets worse, not for so little."""
+PAGES: Final = 1e6
+"""Bytes of memory below which variants don't differ: a process' own pages come and go."""
 NAMES: Final = tuple(dict.fromkeys(objective.name for objective in TENSOR))
 """What can be preferred."""
 
@@ -111,18 +115,27 @@ def gain(objective: Objective, value: float, origin: float, limits: Limits) -> f
     """
     if objective.kind == "score" and objective.more:
         return (value - origin) / max(origin, 1e-9) / max(1 - limits.accuracy_kept, 1e-3)
+    least = PAGES if objective.name == "memory" else 1e-12
+    ratio = math.log(max(value, least) / max(origin, least))
+    return (ratio if objective.more else -ratio) / _unit(objective, limits)
+
+
+def _unit(objective: Objective, limits: Limits) -> float:
+    """ln of the factor that a target demands; of 2 where it demands none, or next to none."""
     demand = getattr(limits, objective.demand) if objective.demand else None
-    factor = abs(math.log(demand)) if demand else 0.0
-    ratio = math.log(max(value, 1e-12) / max(origin, 1e-12))
-    return (ratio if objective.more else -ratio) / (factor if factor > 1e-6 else math.log(2))
+    if objective.kind == "score":
+        return max(math.log(demand or 1.0), 1e-3) if demand and demand > 1 else math.log(2)
+    factor = math.log(demand) if demand else 0.0
+    asked = factor if objective.more else -factor
+    return asked if asked >= math.log(LEAST_DEMAND) else math.log(2)
 
 
 def value_at(objective: Objective, target: float, value: float, limits: Limits) -> float:
     """The number whose gain is ``target`` with ``value`` as the origin; the inverse of :func:`gain`."""
     if objective.kind == "score" and objective.more:
         return value * (1 + target * max(1 - limits.accuracy_kept, 1e-3))
-    unit = gain(objective, math.e, 1.0, limits)
-    return value * math.exp(target / unit)
+    unit = _unit(objective, limits)
+    return value * math.exp((target if objective.more else -target) * unit)
 
 
 def are_alike(objectives: Sequence[Objective], one: Mapping[str, Figure], other: Mapping[str, Figure]) -> bool:

@@ -347,7 +347,7 @@ class Study:
             found = assessing.assess(source, run_task)
         if found.digest == source.digest:  # else it has weights in other files, which may change under the same name
             try:
-                _publish(kept, msgspec.json.encode(found))
+                publish(kept, msgspec.json.encode(found))
             except OSError as error:
                 self.run.say(f"the assessment can't be kept in {kept.parent}: {error.strerror or error}")
         return found
@@ -640,7 +640,7 @@ class Study:
             else:
                 self._demand_one_of(recipes)
                 screened = self.screen([*unoptimized, *(recipe.name for recipe in recipes)])
-                _publish(kept, msgspec.json.encode(screened))
+                publish(kept, msgspec.json.encode(screened))
                 self.note("front", self.front([recipe.name for recipe in recipes if recipe.name in screened]))
         if not screened.keys() - set(unoptimized):
             self._demand_one_of(recipes)
@@ -652,9 +652,13 @@ class Study:
     @property
     def recommended(self) -> str:
         """The recipe that a search of this run found, else the choice among the plan's. Raises EdgeError."""
-        if self.was_searched:
-            return msgspec.json.decode(self.searched.read_bytes(), type=Search).choice.recipe
-        return self.choice.recipe
+        if not self.was_searched:
+            return self.choice.recipe
+        found = msgspec.json.decode(self.searched.read_bytes(), type=Search)  # perhaps of another process
+        for trial in found.trials:
+            if trial.name == found.choice.recipe:
+                self.admit(trial.recipe)
+        return found.choice.recipe
 
     @property
     def searched(self) -> Path:
@@ -690,6 +694,10 @@ class Study:
         shown = functools.partial(self.shown, part=None)
         return frontier.front(known, objectives.measured(known.values()), shown, self.is_same)
 
+    def forget(self, name: str) -> None:
+        """That a variant could not be built, so that it is tried again where somebody asks for it."""
+        self._built.pop(name, None)
+
     def is_built(self, name: str) -> bool:
         """Whether this process has built the variant, or tried to."""
         return name in self._built
@@ -697,7 +705,11 @@ class Study:
     def is_same(self, one: str, other: str) -> bool:
         """Whether two variants are one artifact, as far as is known."""
         mine, its = self._built.get(one), self._built.get(other)
-        return isinstance(mine, Variant) and isinstance(its, Variant) and mine.key == its.key
+        if not (isinstance(mine, Variant) and isinstance(its, Variant)):
+            return False
+        # What it computes in and where changes its answers.
+        tuned = [(variant.recipe.device, variant.recipe.tuning.get("precision")) for variant in (mine, its)]
+        return mine.key == its.key and tuned[0] == tuned[1]
 
     def shown(self, one: str, other: str, objective: Objective, better: bool, part: str | None) -> bool:
         """Whether scores of the same items (of a part, else all) show that ``one`` is better, or else no worse than by what is equal in practice."""
@@ -809,7 +821,7 @@ class Study:
             if word.is_file():
                 return msgspec.json.decode(word.read_bytes(), type=Verdict)
             verdict = self._decided(claim)
-            _publish(word, msgspec.json.encode(verdict))
+            publish(word, msgspec.json.encode(verdict))
             return verdict
 
     def _decided(self, claim: Claim) -> Verdict:
@@ -1102,7 +1114,7 @@ def _told(action: Callable[[str], object], name: str) -> None:
         return
 
 
-def _publish(path: Path, data: bytes) -> None:
+def publish(path: Path, data: bytes) -> None:
     """Readers see the whole file or none."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(f".{os.getpid()}")

@@ -92,9 +92,9 @@ class _Findings:
             model=model,
             refusals=(*header.refusals, *self.refusals.values()),
             variants=tuple(variants),
-            # What edge_choice chose goes before what a search did.
-            choice=self.choice or (self.search.choice if self.search is not None else None),
-            front=self.front or (self.search.front if self.search is not None else None),
+            # What a search chose goes before what edge_choice did, which chose among fewer.
+            choice=self.search.choice if self.search is not None else self.choice,
+            front=self.search.front if self.search is not None else self.front,
             search=self.search,
             progression=self.progression,
             measurements=tuple(self.measurements),

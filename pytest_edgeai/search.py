@@ -14,7 +14,6 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -29,8 +28,8 @@ SPARSITIES: Final = (0.0, 0.1, 0.2, 0.3, 0.5)
 """Shares of the weights that may be pruned."""
 REPEATED: Final = 3
 """Times in a row that the sampler may propose what was tried already, before a point is drawn that wasn't."""
-ABANDONED: Final = timedelta(hours=1)
-"""After which a trial that another machine began is nobody's."""
+ABANDONED: Final = 3600.0
+"""Seconds after which a trial that another machine began is nobody's."""
 _OWN: Final = "default"
 """A tuning key's value that leaves the choice to the engine."""
 _FACT, _OWNER, _MISSED, _CLOSING = "edgeai", "edgeai-owner", "edgeai-missed", "edgeai-closing"
@@ -73,8 +72,8 @@ class Space:
 
     def ask(self, trial: "optuna.Trial") -> Recipe:
         """The recipe that the sampler proposes."""
-        names = [recipe.name for recipe in self.recipes]
-        recipe = self.recipes[names.index(trial.suggest_categorical("recipe", names))]
+        known = {recipe.name: recipe for recipe in self.recipes}
+        recipe = known[trial.suggest_categorical("recipe", sorted(known))]  # in one order, whatever is preferred
         sparsity = self.sparsities[0]
         if len(self.sparsities) > 1:
             sparsity = trial.suggest_categorical("sparsity", self.sparsities)
@@ -216,7 +215,7 @@ class Explorer:
         from optuna.trial import TrialState
 
         for trial in self._study.get_trials(states=[TrialState.RUNNING]):
-            if _is_abandoned(trial.user_attrs.get(_OWNER, ""), trial.datetime_start):
+            if _is_abandoned(trial.user_attrs.get(_OWNER, "")):
                 self._tell(trial.number, failed=True)
                 if trial.params:
                     self._enqueue(trial.params)
@@ -232,7 +231,8 @@ class Explorer:
 
 def without_password(storage: str) -> str:
     """A storage's URL for people and for files that are passed on."""
-    return re.sub(r"(://[^/@:]*):[^@]*@", r"\1:***@", storage)
+    hidden = re.sub(r"(://[^/@:]*):[^@]*@", r"\1:***@", storage)
+    return re.sub(r"([?&]password=)[^&]*", r"\1***", hidden)
 
 
 def _opened(storage: str, name: str, objectives: int, seed: int, recipes: int) -> "optuna.Study":
@@ -282,17 +282,17 @@ def _owner() -> str:
     """This process, so that no other one is ever taken for it."""
     import psutil
 
-    return f"{platform.node()} {os.getpid()} {psutil.Process().create_time()}"
+    return f"{platform.node()} {os.getpid()} {psutil.Process().create_time()} {time.time()}"
 
 
-def _is_abandoned(owner: str, begun: datetime | None) -> bool:
+def _is_abandoned(owner: str) -> bool:
     """Whether the process that began a trial is gone; of another machine's, whether it can't be at work any more."""
     import psutil
 
-    host, pid, created = (*owner.split(" "), "", "", "")[:3]
+    host, pid, created, begun = (*owner.split(" "), "", "", "", "")[:4]
     if host == platform.node() and pid:
         try:
             return str(psutil.Process(int(pid)).create_time()) != created
         except psutil.NoSuchProcess:
             return True
-    return begun is not None and datetime.now() - begun > ABANDONED  # noqa: DTZ005 - as Optuna notes it
+    return bool(begun) and time.time() - float(begun) > ABANDONED

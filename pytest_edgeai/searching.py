@@ -19,7 +19,7 @@ from pytest_edgeai.judge.claims import Claim
 from pytest_edgeai.judge.rules import RIGOR
 from pytest_edgeai.measure.bench import Bench
 from pytest_edgeai.objectives import Objective
-from pytest_edgeai.pipeline import Study
+from pytest_edgeai.pipeline import Study, publish
 from pytest_edgeai.protocols import Accelerated
 from pytest_edgeai.records import SCHEMA, Choice, Figure, Outcome, Recipe, Search, Trial, Variant, digest_of
 from pytest_edgeai.screening import Contest
@@ -58,14 +58,17 @@ def space_of(study: Study) -> Space:
     known = {recipe.name: recipe for recipe in offered}
     if study.declaration.is_language:
         return Space(tuple(known.values()))
-    known[plan.baseline.name] = plan.baseline
+    if not run.settings.recipe:
+        known[plan.baseline.name] = plan.baseline
     pruned = msgspec.structs.replace(plan.baseline, sparsity=search.SPARSITIES[-1])
     prunes = pruning.refusal(pruned, study.model.kind, assessment) is None
     tunings: dict[str, Mapping[str, Sequence[str | int]]] = {}
     for name in dict.fromkeys(recipe.framework for recipe in known.values()):
         framework = run.registry.framework(name)
         if isinstance(framework, Accelerated):
-            tunings[name] = registry.ask(framework, "accelerations", assessment, run.device)
+            worth = registry.ask(framework, "accelerations", assessment, run.device)
+            # A ratio to the baseline on another device would compare the devices, and no gate decides that.
+            tunings[name] = {key: values for key, values in worth.items() if key != "device"}
     return Space(
         recipes=tuple(known.values()),
         sparsities=search.SPARSITIES if prunes else (0.0,),
@@ -84,7 +87,7 @@ def search_once(study: Study, trials: int, seconds: float) -> Search:
                 study.admit(trial.recipe)
             return found
         found = search_for(study, trials, seconds)
-        word.write_bytes(msgspec.json.encode(found))
+        publish(word, msgspec.json.encode(found))
         return found
 
 
@@ -97,6 +100,8 @@ class _Searching:
         """What was done -> seconds."""
         self._known: dict[str, dict[str, Figure]] = {}
         """Variant -> its figures, of those that were measured, the unoptimized model included."""
+        self._adopted: set[str] = set()
+        """Trials that this process knows of."""
         self._compared: tuple[Objective, ...] = ()
         self._contest: Contest | None = None
         """Where variants are timed; none for language models and on devices that can't show speed."""
@@ -105,10 +110,10 @@ class _Searching:
         begin, study = time.monotonic(), self._study
         space = space_of(study)
         usual = study.build_seconds
-        study.build_seconds = min(usual, BUILD * seconds)
         try:
             self._measure_the_unoptimized()
-            name = self._name()
+            study.build_seconds = min(usual, BUILD * seconds)
+            name = self._name(space)
             explorer = Explorer(space, [one.name for one in self._compared], storage or self._kept(name), name, seed)
             before = explorer.tried()
             with self._run.working("searching", total=trials) as step:
@@ -169,9 +174,10 @@ class _Searching:
                 self._known[name] = self._looked_at(variant)
         self._compared = objectives.measured(self._known.values())
 
-    def _name(self) -> str:
+    def _name(self, space: Space) -> str:
         """Of the study: everything that its trials' figures depend on is in it."""
         study, run = self._study, self._run
+        device, declared = run.device, study.declaration
         versions = {
             offer.recipe.framework: registry.versions(run.registry.framework(offer.recipe.framework))
             for offer in study.plan.offers
@@ -179,11 +185,15 @@ class _Searching:
         made_of = [
             SCHEMA,
             importlib.metadata.version("pytest-edgeai"),
-            study.key,
+            study.model.digest,
             study.data_digest,
+            declared.score if isinstance(declared.score, str) else getattr(declared.score, "__qualname__", ""),
+            declared.population,
+            run.settings.shape,
             study.target,
-            run.device,
-            run.required,
+            [device.name, device.cpu, device.features, device.cores, device.accelerators, device.engines],
+            sorted(recipe.name for recipe in space.recipes),
+            [space.sparsities, space.tunings],
             versions,
             [one.quantity for one in self._compared],
         ]
@@ -197,6 +207,7 @@ class _Searching:
     # One trial -------------------------------------------------------------------------------------------------------------
 
     def _evaluated(self, recipe: Recipe, number: int) -> Trial:
+        study = self._study
         before = dict(self._spent)
         try:
             trial = self._tried(recipe, number)
@@ -205,9 +216,10 @@ class _Searching:
         except EdgeError as error:
             trial = Trial(number=number, recipe=recipe, state="failed", evidence=_sentence(error, recipe))
             # What ended it was the time.
-            if self._spent["build"] - before.get("build", 0.0) >= self._study.build_seconds:
-                why = f"building it took more than {self._study.build_seconds:.0f} s, a quarter of the budget"
+            if self._spent["build"] - before.get("build", 0.0) >= study.build_seconds:
+                why = f"building it took more than {study.build_seconds:.0f} s, a quarter of the budget"
                 trial = Trial(number=number, recipe=recipe, state="cut", missed=1.0, evidence=why)
+                study.forget(recipe.name)  # whoever has the time for it may build it
         return msgspec.structs.replace(
             trial,
             seconds={
@@ -233,7 +245,12 @@ class _Searching:
         broken = choosing.shortfalls(found, self._compared_with(recipe.name), study.target.limits)
         sentences = tuple(sentence for _, sentence in broken)
         measured = all(one.quantity in found for one in self._compared)
-        cut = f"{'; '.join(sentences)} ({why}), so its speed was not measured"
+        missing = [one.word for one in self._compared if one.quantity not in found]
+        cut = (
+            f"{'; '.join(sentences)} ({why}), so its speed was not measured"
+            if why
+            else f"its {' and '.join(missing)} could not be read"
+        )
         return Trial(
             number=number,
             recipe=recipe,
@@ -257,6 +274,9 @@ class _Searching:
             if why := self._breaks(name, found):
                 return found, why
         with self._phase("measure"):
+            baseline = study.baseline_of(name)
+            if baseline != self._reference and "decode.throughput" not in study.figures_of(baseline):
+                study.screen_one(baseline, {})  # what its speed and memory are compared with
             return study.screen_one(name, {}), ""
 
     def _weighed_and_timed(self, variant: Variant) -> tuple[dict[str, Figure], str]:
@@ -348,10 +368,11 @@ class _Searching:
         """What this search, an earlier one or another process found out."""
         study = self._study
         for trial in tried:
-            if trial.name in self._known or not trial.figures or study.admit(trial.recipe) is not None:
+            if trial.name in self._adopted or not trial.figures or study.admit(trial.recipe) is not None:
                 continue
+            self._adopted.add(trial.name)
             if trial.state == "measured":
-                self._known[trial.name] = dict(trial.figures)
+                self._known.setdefault(trial.name, dict(trial.figures))
             if not study.is_built(trial.name):
                 study.note_found_before(trial.recipe, int(trial.figures["size"].estimate))
             for quantity, figure in trial.figures.items():
@@ -389,6 +410,10 @@ class _Searching:
     def _screened(self, explorer: Explorer, finalists: Sequence[str], closing: Closing) -> dict[str, dict[str, Figure]]:
         """Figures of the finalists and of what they are compared with, measured unless an earlier search did. Raises UnsupportedError without finalists."""
         study = self._study
+        if not explorer.tried():
+            raise UnsupportedError(
+                f"The budget was spent on measuring the unoptimized model ({self._reference}) before anything was tried: give more (--budget)."
+            )
         if not finalists:
             told = " ".join(f"{trial.name}: {trial.evidence}" for trial in explorer.tried()[:3])
             raise UnsupportedError(f"Nothing that was tried of {study.model.name} could be measured. {told}")
@@ -404,6 +429,11 @@ class _Searching:
         if missing:
             with self._run.lock.measuring(), self._phase("screen"):
                 screened |= study.screen(list(dict.fromkeys([self._reference, *missing])))
+        for name in (self._reference, *finalists):
+            # What was counted once need not be counted again.
+            exact = {one: self._known[name][one] for one in ("size", "compressed_size") if one in self._known[name]}
+            if name in screened:
+                screened[name] = exact | screened[name]
         for name in finalists:
             for quantity, figure in screened.get(name, {}).items():
                 if quantity not in _QUALITY:
@@ -414,10 +444,14 @@ class _Searching:
         """Between the finalists."""
         study, places = self._study, [preference.framework for preference in self._study.plan.preferences]
         recipes = sorted(
-            (study.recipe(name) for name in finalists if name in screened),
+            (study.recipe(name) for name in finalists if name in screened and study.baseline_of(name) in screened),
             # What is plain goes before what is changed, where both are as good.
             key=lambda one: (places.index(one.framework), one.sparsity, len(one.tuning), one.name),
         )
+        if not recipes:
+            raise UnsupportedError(
+                f"None of the best that were tried could be measured closely: {', '.join(finalists)}."
+            )
         unoptimized = dict.fromkeys([self._reference, *map(study.baseline_of, finalists)])
         names = (*unoptimized, *(one.name for one in recipes))
         return study.choose_from({name: screened[name] for name in names if name in screened}, recipes)

@@ -15,7 +15,8 @@ def figure(value: float, unit: str = "x") -> Figure:
 def screened(**values: float) -> dict[str, Figure]:
     """Figures by quantity; ``footprint`` and ``peak`` are of memory."""
     long = {"footprint": "memory.footprint", "peak": "memory.peak"}
-    return {long.get(name, name): figure(value) for name, value in values.items()}
+    megabytes = {"footprint"}
+    return {long.get(name, name): figure(value * (MB if name in megabytes else 1)) for name, value in values.items()}
 
 
 GOOD = {"accuracy": 0.90, "speedup": 2.5, "footprint": 40.0, "size": 1.0}
@@ -244,6 +245,7 @@ def test_the_figure_that_is_told_to_change_the_choice_changes_it(quantity):
     number = float(
         sentence.partition("at least " if quantity == "speedup" else "at most ")[2].split("x")[0].split(" ")[0]
     )
+    number /= MB if quantity == "footprint" else 1
     better = number * (1.01 if quantity == "speedup" else 0.99)
 
     assert (choice.recipe, choice.second) == ("alpha-int8", "zeta-int8")
@@ -255,9 +257,21 @@ def test_no_preference_is_told_for_what_is_better_in_nothing():
     choice = preferring(None, zeta_int8=FAST, alpha_int8=FAST | {"speedup": 3.0, "size": 2.0})
 
     assert (
-        choice.changes[0] == "No preference makes alpha-int8 the choice: zeta-int8 is at least as good in everything."
+        choice.changes[0]
+        == "No weight on one objective makes alpha-int8 the choice: zeta-int8 is at least as good in everything."
     )
     assert not any("its accuracy is at least 1" in change for change in choice.changes)
+
+
+def test_no_weight_is_told_at_which_a_third_one_overtakes():
+    def of(latency: float, memory: float) -> dict[str, float]:
+        return GOOD | {"speedup": 2.0**latency, "footprint": 100 * 0.5**memory}
+
+    choice = preferring("latency=6,memory=4", zeta_int8=of(10, 1), alpha_int8=of(9, 2), mid_int8=of(4.9, 8))
+
+    assert (choice.recipe, choice.second) == ("zeta-int8", "alpha-int8")
+    assert not any("times the weight" in change for change in choice.changes)
+    assert choice.changes[0].endswith("before it comes so far, another one is better.")
 
 
 def test_a_second_one_that_is_equal_in_practice_is_told_as_such():
@@ -285,7 +299,9 @@ def test_where_nothing_meets_the_limits_all_are_told_with_what_each_breaks_the_n
 def test_language_models_are_chosen_by_their_decoding_and_their_perplexity():
     def of(**values: float) -> dict[str, Figure]:
         long = {"decode": "decode.throughput", "footprint": "memory.footprint"}
-        return {long.get(name, name): figure(value) for name, value in values.items()}
+        return {
+            long.get(name, name): figure(value * (MB if name == "footprint" else 1)) for name, value in values.items()
+        }
 
     known = {
         "zeta-int8": of(decode=900.0, perplexity=20.5, footprint=50.0, size=1.0),

@@ -60,7 +60,8 @@ SPEED, ACCURACY, MEMORY, _, SIZE, _ = TENSOR
         (SPEED, 2.0, 1.0, 1.0),
         (SPEED, 4.0, 1.0, 2.0),
         (SPEED, 0.5, 1.0, -1.0),
-        (MEMORY, 50.0, 100.0, 1.0),
+        (MEMORY, 50e6, 100e6, 1.0),
+        (MEMORY, 0.0, 1e5, 0.0),
         (ACCURACY, 0.855, 0.9, -1.0),
         (ACCURACY, 0.9, 0.9, 0.0),
         (SIZE, 25.0, 100.0, 2.0),
@@ -78,9 +79,16 @@ def test_a_gain_of_1_is_what_the_target_demands(objective, value, origin, expect
     more=st.floats(-2, 2),
 )
 def test_the_value_of_a_gain_has_that_gain(limits, objective, value, more):
+    value *= 1e9 if objective.name == "memory" else 1
     found = objectives.value_at(objective, more, value, limits)
 
     assert objectives.gain(objective, found, value, limits) == pytest.approx(more, abs=1e-6)
+
+
+@pytest.mark.parametrize("demand", [1.0, 1.01, 0.9, 1.19])
+def test_a_limit_near_1_is_no_measure_of_a_gain(demand):
+    assert objectives.gain(SPEED, 2.0, 1.0, Limits(speedup=demand)) == pytest.approx(1)
+    assert objectives.gain(MEMORY, 50e6, 100e6, Limits(footprint=1 / demand)) == pytest.approx(1)
 
 
 def test_every_gain_is_finite_whatever_is_demanded_and_measured():

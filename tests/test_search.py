@@ -223,6 +223,9 @@ def test_a_password_is_told_to_nobody():
 
     assert "postgresql+nothing://me:***@host:5432/db" in str(error.value)
     assert "secret" not in str(error.value)
+    assert (
+        without_password("postgresql://h/db?user=u&password=secret&x=1") == "postgresql://h/db?user=u&password=***&x=1"
+    )
     assert without_password("sqlite:///search.db") == "sqlite:///search.db"
 
 

@@ -30,7 +30,12 @@ def study(*names: str, language: bool = False, assessment=ASSESSMENT, engine: ob
     return SimpleNamespace(
         plan=plan,
         assessment=assessment,
-        run=SimpleNamespace(registry=SimpleNamespace(framework=lambda _: engine), device=DEVICE, preferred={}),
+        run=SimpleNamespace(
+            registry=SimpleNamespace(framework=lambda _: engine),
+            device=DEVICE,
+            preferred={},
+            settings=SimpleNamespace(recipe=None),
+        ),
         declaration=SimpleNamespace(is_language=language),
         model=SimpleNamespace(kind="huggingface" if language else "onnx"),
         target=target("zeta", speedup=2.0),
@@ -46,6 +51,23 @@ def test_the_plans_recipes_and_the_baseline_are_pruned_and_tuned_in_every_way():
     assert [one.name for one in space.recipes] == ["zeta-int8", "zeta-fp16", "zeta-fp32"]
     assert space.size == 3 * 5 * 2 - 1  # all but the baseline itself
     assert "zeta-fp32-pruned50@threads=1" in {one.name for one in space.points()}
+
+
+def test_where_recipes_are_asked_for_the_baseline_is_not_tried():
+    asked = study("zeta-int8")
+    asked.run.settings.recipe = "zeta-int8"
+
+    assert {one.precision for one in searching.space_of(asked).points()} == {"int8"}
+
+
+def test_other_devices_are_not_tried_whose_speed_no_gate_compares():
+    class Capable(Engine):
+        def accelerations(self, assessment, device):
+            return {"device": ("GPU",), "threads": (1,)}
+
+    space = searching.space_of(study("zeta-int8", engine=Capable()))
+
+    assert {key for one in space.points() for key in one.tuning} == {"threads"}
 
 
 def test_what_can_not_be_pruned_is_only_tuned():
