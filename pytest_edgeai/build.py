@@ -51,8 +51,13 @@ class Ingredients:
     calibration_digest: str = ""
     at_load: frozenset[str] = frozenset()
     """Tuning that changes nothing of the artifact."""
-    seconds: float = BUILD_TIMEOUT
-    """That the build may take."""
+    at_most: float | None = None
+    """Seconds that the build may take; ``None``: as long as any."""
+
+    @property
+    def seconds(self) -> float:
+        """That the build may take."""
+        return BUILD_TIMEOUT if self.at_most is None else min(self.at_most, BUILD_TIMEOUT)
 
     @property
     def built(self) -> Recipe:

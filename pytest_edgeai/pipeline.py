@@ -295,8 +295,8 @@ class Study:
         self._built: dict[str, Variant | EdgeError] = {}
         self._figures: dict[str, dict[str, Figure]] = {}
         self._verdicts: dict[Claim, Verdict] = {}
-        self.build_seconds = building.BUILD_TIMEOUT
-        """That one build may take."""
+        self.build_seconds: float | None = None
+        """That one build may take; ``None``: as long as any."""
         self._admitted: dict[str, Recipe] = {}
         self._bench: Bench | None = None
         self._compressed: dict[str, int] = {}
@@ -523,7 +523,7 @@ class Study:
             calibration=calibration,
             calibration_digest=data.digest(data.indexes(CALIBRATION)) if isinstance(data, Dataset) else "",
             at_load=frozenset(getattr(framework, "at_load", ())),
-            seconds=self.build_seconds,
+            at_most=self.build_seconds,
         )
         try:
             return building.build(ingredients, self.run.cache, run_task, self.run.lock.building, self.run.working)

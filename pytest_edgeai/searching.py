@@ -109,10 +109,9 @@ class _Searching:
     def run(self, trials: int, seconds: float, storage: str, seed: int) -> Search:
         begin, study = time.monotonic(), self._study
         space = space_of(study)
-        usual = study.build_seconds
         try:
             self._measure_the_unoptimized()
-            study.build_seconds = min(usual, BUILD * seconds)
+            study.build_seconds = BUILD * seconds
             name = self._name(space)
             explorer = Explorer(space, [one.name for one in self._compared], storage or self._kept(name), name, seed)
             before = explorer.tried()
@@ -126,7 +125,7 @@ class _Searching:
                 kept = min(CLOSING * seconds, CLOSING_SECONDS)
                 stopped = explorer.explore(evaluate, trials, seconds - kept - (time.monotonic() - begin))
         finally:
-            study.build_seconds = usual
+            study.build_seconds = None
             if self._contest is not None:
                 self._contest.close()
         tried = explorer.tried()
@@ -216,7 +215,7 @@ class _Searching:
         except EdgeError as error:
             trial = Trial(number=number, recipe=recipe, state="failed", evidence=_sentence(error, recipe))
             # What ended it was the time.
-            if self._spent["build"] - before.get("build", 0.0) >= study.build_seconds:
+            if study.build_seconds and self._spent["build"] - before.get("build", 0.0) >= study.build_seconds:
                 why = f"building it took more than {study.build_seconds:.0f} s, a quarter of the budget"
                 trial = Trial(number=number, recipe=recipe, state="cut", missed=1.0, evidence=why)
                 study.forget(recipe.name)  # whoever has the time for it may build it
