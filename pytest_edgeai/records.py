@@ -67,6 +67,11 @@ class Device(Record, frozen=True, kw_only=True):
     environment: dict[str, str] = {}
     """Facts that explain noise: ``governor``, ``virtualisation``, ``kernel``, ``python``; absent where not readable."""
 
+    @property
+    def fewer_threads(self) -> tuple[int, ...]:
+        """One, and half of the cores, as far as these are fewer."""
+        return tuple(dict.fromkeys(count for count in (1, self.cores // 2) if 0 < count < self.cores))
+
     def lists(self, framework: str, name: str) -> bool:
         """Whether a framework lists a device of this name: ``GPU``."""
         return any(one.name == name for one in self.engines.get(framework, ()))

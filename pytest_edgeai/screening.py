@@ -87,11 +87,7 @@ def screen(
         with Turns(
             baseline, variant, setup, limit=limit, pairs=PAIRS, seed=seed, patience=PATIENCE, metrics=once
         ) as turns:
-            rounds = []
-            for number in range(PAIRS * ROUNDS):
-                turns.wait()
-                rounds.append(turns.round(number % PAIRS))
-            found.figures["speedup"] = figures.of_turns(np.array(rounds))
+            found.figures["speedup"] = _of_rounds(turns)
             found.measurements.append(turns.measurement(PHASE))
             _extend(columns, turns.readings)
     found.measurements.append(_processes(variant.name, columns, PHASE, time.perf_counter() - begin, noise))
@@ -110,11 +106,16 @@ def ratio(variant: Variant, before: Variant, setup: Setup, *, seed: int, phase: 
     with Turns(
         before, variant, setup, limit=1.0, pairs=PAIRS, seed=seed, patience=PATIENCE, load=Load(phase=phase)
     ) as turns:
-        rounds = []
-        for number in range(PAIRS * ROUNDS):
-            turns.wait()
-            rounds.append(turns.round(number % PAIRS))
-        return figures.of_turns(np.array(rounds)), turns.measurement(PHASE)
+        return _of_rounds(turns), turns.measurement(PHASE)
+
+
+def _of_rounds(turns: Turns) -> Figure:
+    """A few rounds of each pair."""
+    rounds = []
+    for number in range(PAIRS * ROUNDS):
+        turns.wait()
+        rounds.append(turns.round(number % PAIRS))
+    return figures.of_turns(np.array(rounds))
 
 
 class Contest:

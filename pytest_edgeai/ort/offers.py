@@ -71,15 +71,10 @@ def accelerations(device: Device, framework: str) -> dict[str, tuple[str | int, 
     listed = {entry.name for entry in device.engines.get(framework, ())}
     found: dict[str, tuple[str | int, ...]] = {
         "graph": ("extended",),
-        "threads": fewer_threads(device),
+        "threads": device.fewer_threads,
         "device": tuple(kind for kind, names in PROVIDERS.items() if kind != "CPU" and listed & {kind, *names}),
     }
     return {key: values for key, values in found.items() if values}
-
-
-def fewer_threads(device: Device) -> tuple[int, ...]:
-    """One, and half of the device's cores, as far as these are fewer."""
-    return tuple(dict.fromkeys(count for count in (1, device.cores // 2) if 0 < count < device.cores))
 
 
 def work_of(recipe: Recipe, assessment: Assessment, device: Device) -> str:

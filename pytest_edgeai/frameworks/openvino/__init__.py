@@ -167,7 +167,7 @@ class OpenVino:
         has = _capabilities(device, "CPU") or ()
         listed = [entry.name for entry in device.engines.get("openvino", ()) if entry.name != "CPU"]
         found: dict[str, Sequence[str | int]] = {
-            "threads": tuple(dict.fromkeys(count for count in (1, device.cores // 2) if 0 < count < device.cores)),
+            "threads": device.fewer_threads,
             "hint": ("throughput",) if device.cores > 1 else (),
             "precision": tuple(one for one, name in (("bf16", "bf16"), ("f16", "fp16")) if name in has),
             "device": tuple(dict.fromkeys(name.partition(".")[0] for name in listed)),
