@@ -1,7 +1,6 @@
 """ONNX Runtime: the baseline of every ONNX model, fp16 where there are kernels for it, and int8 by its own quantizer."""
 
 import platform
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -9,10 +8,9 @@ from typing import Any, Final
 from numpy.typing import NDArray
 
 from pytest_edgeai.distributions import one_of
-from pytest_edgeai.errors import BuildError, EdgeError
 from pytest_edgeai.hookspecs import hookimpl
 from pytest_edgeai.ort import files, offers, sessions
-from pytest_edgeai.ort.problems import problem
+from pytest_edgeai.ort.building import building
 from pytest_edgeai.protocols import Arrays, Framework, Runner
 from pytest_edgeai.records import Assessment, Device, EngineDevice, ModelKind, Recipe, Target
 
@@ -113,23 +111,13 @@ class OnnxRuntime:
 
     def build(self, recipe: Recipe, model: Path, folder: Path, calibration: Sequence[Arrays]) -> None:
         """Write ``model.onnx``. Raises BuildError, or UnsupportedError where ONNX Runtime lacks something that the model needs."""
-        if recipe.calibrated and not calibration:
-            raise BuildError(f"{recipe.name} needs calibration items, and there are none.")
-        file = folder / files.FILE
-        try:
-            with tempfile.TemporaryDirectory(prefix="pytest-edgeai-") as scratch:
-                if recipe.precision == "fp32":
-                    files.copy(model, file)
-                elif recipe.precision == "fp16":
-                    _halve(recipe, model, file, Path(scratch))
-                else:
-                    _quantize(recipe, model, file, calibration, Path(scratch))
-            if "batch" in recipe.tuning:
-                files.mark_batch(file)
-        except EdgeError:
-            raise
-        except Exception as error:
-            raise problem(error, BuildError, f"build {recipe.name} of {model.name}") from error
+        with building(recipe, model, folder, calibration) as (file, scratch):
+            if recipe.precision == "fp32":
+                files.copy(model, file)
+            elif recipe.precision == "fp16":
+                _halve(recipe, model, file, scratch)
+            else:
+                _quantize(recipe, model, file, calibration, scratch)
 
     def load(self, recipe: Recipe, folder: Path, threads: int) -> Runner:
         """A session with ``threads`` threads, this call's own included, or as many as the recipe says. Raises EdgeError."""

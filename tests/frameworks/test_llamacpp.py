@@ -16,6 +16,7 @@ from pytest_edgeai.language.tokens import Tokenizer
 from pytest_edgeai.protocols import Generator
 from pytest_edgeai.records import Recipe
 from tests.language import checkpoints, generators
+from tests.machines import VNNI
 
 pytest.importorskip("llama_cpp")
 tokenizers = pytest.importorskip("tokenizers")
@@ -294,12 +295,12 @@ def test_nothing_is_said_on_the_terminal(f16: Path, tmp_path: Path, capfd: pytes
     ],
 )
 def test_what_does_not_fit_is_refused(precision: str, verdict: dict[str, str], told: str | None) -> None:
-    assert ENGINE.refusal(QUANTIZED[precision], generators.assessment(verdict), generators.DEVICE) == told
+    assert ENGINE.refusal(QUANTIZED[precision], generators.assessment(verdict), VNNI) == told
 
 
 def test_a_reason_names_the_bits() -> None:
-    assert "they have 4 bits" in ENGINE.reason(QUANTIZED["q4_k_m"], generators.assessment(), generators.DEVICE)
-    assert "as it is" in ENGINE.reason(AS_IT_IS, generators.assessment(), generators.DEVICE)
+    assert "they have 4 bits" in ENGINE.reason(QUANTIZED["q4_k_m"], generators.assessment(), VNNI)
+    assert "as it is" in ENGINE.reason(AS_IT_IS, generators.assessment(), VNNI)
 
 
 def test_it_lists_the_cpu_and_what_it_was_built_for() -> None:
@@ -333,5 +334,5 @@ def test_it_runs_on_what_it_was_compiled_for(
 
     assert (cpu.name, cpu.capabilities) == ("CPU", ("avx2", "fma"))
     assert [gpu.title for gpu in gpus] == [title] * (title is not None)
-    here = msgspec.structs.replace(generators.DEVICE, engines={"llamacpp": (cpu, *gpus)})
+    here = msgspec.structs.replace(VNNI, engines={"llamacpp": (cpu, *gpus)})
     assert ENGINE.place(F16, here) == place

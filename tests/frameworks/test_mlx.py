@@ -13,6 +13,7 @@ from pytest_edgeai.language.checkpoint import Checkpoint
 from pytest_edgeai.protocols import Generator
 from pytest_edgeai.records import Recipe
 from tests.language import checkpoints, generators
+from tests.machines import VNNI
 
 pytest.importorskip("mlx.core")
 pytest.importorskip("mlx_lm")
@@ -136,12 +137,12 @@ def test_a_wrong_conversion_is_noticed(change: dict[str, float], source: Path, t
     ],
 )
 def test_what_does_not_fit_is_refused(recipe: Recipe, verdict: dict[str, str], told: str | None) -> None:
-    assert ENGINE.refusal(recipe, generators.assessment(verdict), generators.DEVICE) == told
+    assert ENGINE.refusal(recipe, generators.assessment(verdict), VNNI) == told
 
 
 def test_a_reason_names_the_bits() -> None:
-    assert "they have 4 bits" in ENGINE.reason(INT4_G32, generators.assessment(), generators.DEVICE)
-    assert "float16" in ENGINE.reason(FP16, generators.assessment(), generators.DEVICE)
+    assert "they have 4 bits" in ENGINE.reason(INT4_G32, generators.assessment(), VNNI)
+    assert "float16" in ENGINE.reason(FP16, generators.assessment(), VNNI)
 
 
 def test_another_family_is_refused(tmp_path: Path) -> None:

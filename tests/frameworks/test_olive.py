@@ -1,7 +1,6 @@
 """Olive's language models: checkpoints become ONNX in a process of their own, as in a worker, and ONNX Runtime GenAI says and generates what they say."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -22,11 +21,12 @@ from pytest_edgeai.frameworks.olive import Olive, OliveCuda, edge_frameworks, la
 from pytest_edgeai.language import agreement
 from pytest_edgeai.language.checkpoint import Checkpoint
 from pytest_edgeai.language.decoder import log_probabilities
-from pytest_edgeai.measure.process import OWN, SET
 from pytest_edgeai.protocols import Framework, Generator
-from pytest_edgeai.records import Device, EngineDevice, Hardware, Recipe, Target
+from pytest_edgeai.records import EngineDevice, Hardware, Recipe, Target
 from pytest_edgeai.registry import versions
+from tests import as_worker
 from tests.language import checkpoints
+from tests.machines import VNNI
 
 ENGINE, CUDA = Olive(), OliveCuda()
 if versions(ENGINE) is None:
@@ -34,16 +34,7 @@ if versions(ENGINE) is None:
 
 TARGET = Target(name="cross", title="Any", frameworks=("olive",))
 CARDS = Target(name="cards", title="Cards", frameworks=(), hardware=Hardware(accelerators=("gpu:nvidia",)))
-DEVICE = Device(
-    name="here",
-    system="linux",
-    architecture="x86_64",
-    vendor="intel",
-    cpu="a CPU",
-    features=(),
-    cores=2,
-    memory_bytes=2**33,
-)
+DEVICE = msgspec.structs.replace(VNNI, features=())
 (INT4,) = ENGINE.catalogue(TARGET, "huggingface")
 FP32 = Recipe(framework="olive", precision="fp32")
 (INT4_CUDA,) = CUDA.catalogue(CARDS, "huggingface")
@@ -136,24 +127,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     special = folder / "models" / "endless"
     (special / "code.py").write_text("open('it_ran', 'w').close()\nclass Config: ...\nclass Model: ...\n")
     (special / "generation_config.json").write_text('{"do_sample": true, "temperature": 5.0, "top_k": 40}')
-    for name in ("home", "worker"):
-        (folder / name).mkdir()
-    run = subprocess.run(
-        [sys.executable, "-c", BUILDER],
-        cwd=folder,
-        input=json.dumps(BUILDS),
-        env={
-            **os.environ,
-            **SET,
-            **dict.fromkeys(OWN, str(folder / "worker")),
-            "HOME": str(folder / "home"),
-            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert run.returncode == 0, run.stderr[-2000:]
+    as_worker.run(BUILDER, folder, json.dumps(BUILDS))
     return Built(folder)
 
 

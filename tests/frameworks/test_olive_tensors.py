@@ -3,8 +3,6 @@
 import json
 import os
 import pickle
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,27 +18,18 @@ from pytest_edgeai.assess import read_model
 from pytest_edgeai.errors import BuildError, EdgeError
 from pytest_edgeai.frameworks.olive import Olive, tensors
 from pytest_edgeai.frameworks.onnxruntime import OnnxRuntime
-from pytest_edgeai.measure.process import OWN, SET
 from pytest_edgeai.protocols import Runner
-from pytest_edgeai.records import Device, EngineDevice, Recipe, Target
+from pytest_edgeai.records import EngineDevice, Recipe, Target
 from pytest_edgeai.registry import versions
+from tests import as_worker
+from tests.machines import VNNI
 
 ENGINE = Olive()
 if versions(ENGINE) is None:
     pytest.skip(f"{', '.join(ENGINE.distributions)} are not all installed", allow_module_level=True)
 
 TARGET = Target(name="cross", title="Any", frameworks=("olive",))
-DEVICE = Device(
-    name="here",
-    system="linux",
-    architecture="x86_64",
-    vendor="intel",
-    cpu="a CPU",
-    features=("avx2", "avx512_vnni"),
-    cores=2,
-    memory_bytes=2**33,
-    engines={"olive": (EngineDevice(name="CPU"),)},
-)
+DEVICE = msgspec.structs.replace(VNNI, engines={"olive": (EngineDevice(name="CPU"),)})
 ARM = msgspec.structs.replace(DEVICE, architecture="arm64", features=("asimddp", "asimdhp"))
 FP16, MIXED, TUNED, DYNAMIC, STATIC = ENGINE.catalogue(TARGET, "onnx")
 ON_GPU = {recipe.name: msgspec.structs.replace(recipe, tuning={"device": "GPU"}) for recipe in (FP16, MIXED)}
@@ -137,25 +126,11 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     for name, node in (("nothing", "Erf"), ("foreign", "Zorro")):
         file[name].write_bytes(alone(node).SerializeToString())
     (folder / "items.pickle").write_bytes(pickle.dumps(ITEMS))
-    for name in ("home", "worker", "here"):
-        (folder / name).mkdir()
-    run = subprocess.run(
-        [sys.executable, "-c", BUILDER],
-        cwd=folder,
-        input=json.dumps([(name, msgspec.to_builtins(recipe)) for name, recipe in BUILDS]),
-        env={
-            **os.environ,
-            **SET,
-            **dict.fromkeys(OWN, str(folder / "worker")),
-            "HOME": str(folder / "home"),
-            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
-        },
-        capture_output=True,
-        text=True,
-        check=False,
+    (folder / "here").mkdir()
+    printed = as_worker.run(
+        BUILDER, folder, json.dumps([(name, msgspec.to_builtins(recipe)) for name, recipe in BUILDS])
     )
-    assert run.returncode == 0, run.stderr[-2000:]
-    return Built(folder, run.stdout)
+    return Built(folder, printed)
 
 
 def alone(operator: str) -> onnx.ModelProto:

@@ -23,29 +23,10 @@ from pytest_edgeai.frameworks.onnxruntime import OnnxRuntime, edge_frameworks
 from pytest_edgeai.ort import sessions
 from pytest_edgeai.protocols import Framework
 from pytest_edgeai.records import Assessment, Device, EngineDevice, Recipe, Target
+from tests.machines import OLD, VNNI
 
 ENGINE = OnnxRuntime()
 TARGET = Target(name="cross", title="Any", frameworks=("onnxruntime",))
-VNNI = Device(
-    name="here",
-    system="linux",
-    architecture="x86_64",
-    vendor="intel",
-    cpu="a CPU",
-    features=("avx2", "avx512_vnni"),
-    cores=2,
-    memory_bytes=2**33,
-)
-OLD = Device(
-    name="old",
-    system="linux",
-    architecture="x86_64",
-    vendor="intel",
-    cpu="a CPU",
-    features=("avx2", "fma"),
-    cores=2,
-    memory_bytes=2**33,
-)
 FP16, SINGLE, DYNAMIC, STATIC = ENGINE.catalogue(TARGET, "onnx")
 BASELINE = Recipe(framework="onnxruntime", precision="fp32")
 

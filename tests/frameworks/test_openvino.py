@@ -23,20 +23,11 @@ from pytest_edgeai.frameworks import openvino as module
 from pytest_edgeai.frameworks.openvino import OpenVino, edge_frameworks
 from pytest_edgeai.protocols import Framework
 from pytest_edgeai.records import Assessment, Device, EngineDevice, Recipe, Target
+from tests.machines import OLD, VNNI
 
 ENGINE = OpenVino()
 TARGET = Target(name="intel", title="Intel", frameworks=("openvino",))
-DEVICE = Device(
-    name="here",
-    system="linux",
-    architecture="x86_64",
-    vendor="intel",
-    cpu="a CPU",
-    features=("avx2", "avx512_bf16", "avx512_vnni"),
-    cores=2,
-    memory_bytes=2**33,
-)
-OLD = msgspec.structs.replace(DEVICE, features=("avx2", "fma"))
+DEVICE = msgspec.structs.replace(VNNI, features=("avx2", "avx512_bf16", "avx512_vnni"))
 BF16, FP16, FP32, INT4_WEIGHTS, INT8, ACCURACY, INT8_WEIGHTS = ENGINE.catalogue(TARGET, "onnx")
 HAS_BF16 = any("bf16" in device.capabilities for device in ENGINE.devices() if device.name == "CPU")
 

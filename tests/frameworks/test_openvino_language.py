@@ -14,6 +14,7 @@ from pytest_edgeai.language.checkpoint import Checkpoint
 from pytest_edgeai.protocols import Generator
 from pytest_edgeai.records import Recipe
 from tests.language import checkpoints, generators
+from tests.machines import VNNI
 
 openvino = pytest.importorskip("openvino")
 
@@ -139,7 +140,7 @@ def test_a_wrong_conversion_is_noticed(changes: dict[str, object], source: Path,
     ],
 )
 def test_what_does_not_fit_is_refused(recipe: Recipe, verdict: dict[str, str], told: str | None) -> None:
-    assert ENGINE.refusal(recipe, generators.assessment(verdict), generators.DEVICE) == told
+    assert ENGINE.refusal(recipe, generators.assessment(verdict), VNNI) == told
 
 
 @pytest.mark.parametrize(
@@ -156,7 +157,7 @@ def test_what_does_not_fit_is_refused(recipe: Recipe, verdict: dict[str, str], t
 def test_tuning_that_a_language_model_does_not_have_is_refused(tuning: dict[str, str | int], told: str) -> None:
     recipe = msgspec.structs.replace(INT8, tuning=tuning)
 
-    assert told in str(ENGINE.refusal(recipe, generators.assessment(), generators.DEVICE))
+    assert told in str(ENGINE.refusal(recipe, generators.assessment(), VNNI))
 
 
 def test_it_is_tuned_to_threads(built: dict[str, Path]) -> None:
@@ -166,8 +167,8 @@ def test_it_is_tuned_to_threads(built: dict[str, Path]) -> None:
 
 
 def test_a_reason_names_the_bits() -> None:
-    assert "they have 4 bits" in ENGINE.reason(INT4, generators.assessment(), generators.DEVICE)
-    assert "float32" in ENGINE.reason(FP32, generators.assessment(), generators.DEVICE)
+    assert "they have 4 bits" in ENGINE.reason(INT4, generators.assessment(), VNNI)
+    assert "float32" in ENGINE.reason(FP32, generators.assessment(), VNNI)
 
 
 def test_a_file_instead_of_a_folder_is_refused(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from pytest_edgeai.language.checkpoint import Checkpoint
 from pytest_edgeai.protocols import Generator
 from pytest_edgeai.records import Recipe
 from tests.language import foreign, generators
+from tests.machines import VNNI
 
 openvino = pytest.importorskip("openvino")
 pytest.importorskip("torch")
@@ -258,7 +259,7 @@ def test_without_pytorch_it_says_what_to_install(made: Make, tmp_path: Path, mon
     monkeypatch.setattr(traced, "DISTRIBUTIONS", ("torch", "a_torch_that_is_not_there"))
     install = r"a_torch_that_is_not_there is not installed: pip install 'pytest-edgeai\[openvino-torch\]'\.$"
 
-    refused = ENGINE.refusal(INT8, read_folder(made("gpt2")), generators.DEVICE)
+    refused = ENGINE.refusal(INT8, read_folder(made("gpt2")), VNNI)
 
     with pytest.raises(UnsupportedError, match=install):
         ENGINE.build(FP32, made("gpt2"), tmp_path, [])
@@ -292,7 +293,7 @@ def test_it_is_assessed_without_pytorch(made: Make) -> None:
     ],
 )
 def test_what_is_known_to_fail_is_refused_before_it_is_built(family: str, told: str, made: Make) -> None:
-    assert told in str(ENGINE.refusal(FP32, read_folder(made(family)), generators.DEVICE))
+    assert told in str(ENGINE.refusal(FP32, read_folder(made(family)), VNNI))
 
 
 def test_a_plan_says_which_engine_takes_it(made: Make) -> None:
@@ -306,7 +307,7 @@ def test_a_plan_says_which_engine_takes_it(made: Make) -> None:
         set(engines),
         read_folder(made("gemma2")),
         generators.TARGET,
-        generators.DEVICE,
+        VNNI,
         "gemma2",
         0,
         kind="huggingface",

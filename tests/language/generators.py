@@ -13,7 +13,7 @@ from pytest_edgeai.language import agreement
 from pytest_edgeai.language.checkpoint import Checkpoint
 from pytest_edgeai.language.decoder import log_probabilities
 from pytest_edgeai.protocols import Generator
-from pytest_edgeai.records import Assessment, Device, LanguageFacts, Quantizable, Target
+from pytest_edgeai.records import Assessment, LanguageFacts, Quantizable, Target
 from tests.language import checkpoints
 
 VOCABULARY = 320
@@ -23,16 +23,6 @@ WIDE = {"hidden_size": 256, "intermediate_size": 256, "head_dim": 64}
 TOKENS = np.random.default_rng(7).integers(0, VOCABULARY, 40)
 PROMPT = TOKENS[:12]
 TARGET = Target(name="intel", title="Intel", frameworks=("openvino",))
-DEVICE = Device(
-    name="here",
-    system="linux",
-    architecture="x86_64",
-    vendor="intel",
-    cpu="a CPU",
-    features=("avx2", "avx512_vnni"),
-    cores=2,
-    memory_bytes=2**33,
-)
 
 
 def source(folder: Path, kind: str = "llama", **changes: Any) -> Path:

@@ -22,16 +22,15 @@ instead of 0.91 ms, 1.58 instead of 1.40 ms); one of PyTorch's older exporter it
 """
 
 import json
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from pytest_edgeai import device as devices_
-from pytest_edgeai.errors import BuildError, EdgeError
+from pytest_edgeai.errors import EdgeError
 from pytest_edgeai.frameworks.olive import workflow
 from pytest_edgeai.ort import files, offers, sessions
-from pytest_edgeai.ort.problems import problem
+from pytest_edgeai.ort.building import building
 from pytest_edgeai.protocols import Arrays, Runner
 from pytest_edgeai.records import Assessment, Device, Recipe
 
@@ -147,22 +146,12 @@ def build(recipe: Recipe, model: Path, folder: Path, calibration: Sequence[Array
 
     Raises BuildError, or UnsupportedError where Olive or ONNX Runtime lacks something that the model needs.
     """
-    if recipe.calibrated and not calibration:
-        raise BuildError(f"{recipe.name} needs calibration items, and there are none.")
-    file = folder / files.FILE
-    try:
-        with tempfile.TemporaryDirectory(prefix="pytest-edgeai-") as scratch:
-            if recipe.precision == "fp32":
-                files.copy(model, file)
-                (folder / FOUND).write_text(json.dumps(_tuned(model, Path(scratch), calibration), indent=2) + "\n")
-            else:
-                _make(recipe, model, file, calibration, Path(scratch))
-        if "batch" in recipe.tuning:
-            files.mark_batch(file)
-    except EdgeError:
-        raise
-    except Exception as error:
-        raise problem(error, BuildError, f"build {recipe.name} of {model.name}", "Olive") from error
+    with building(recipe, model, folder, calibration, "Olive") as (file, scratch):
+        if recipe.precision == "fp32":
+            files.copy(model, file)
+            (folder / FOUND).write_text(json.dumps(_tuned(model, scratch, calibration), indent=2) + "\n")
+        else:
+            _make(recipe, model, file, calibration, scratch)
 
 
 def load(recipe: Recipe, folder: Path, threads: int) -> Runner:
