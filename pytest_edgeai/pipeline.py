@@ -301,6 +301,8 @@ class Study:
         self._bench: Bench | None = None
         self._compressed: dict[str, int] = {}
         """Key of a variant -> bytes; it takes a second for some 40 MB, so it is counted where somebody asks."""
+        self._unsupported: dict[str, str] = {}
+        """Key of an artifact -> why the engine can not make it; variants that are only loaded otherwise share it."""
         self._seed = int(digest_of([run.folder.name, str(declaration.path)])[:8], 16)
 
     @functools.cached_property
@@ -525,9 +527,13 @@ class Study:
             at_load=frozenset(getattr(framework, "at_load", ())),
             at_most=self.build_seconds,
         )
+        if ingredients.key in self._unsupported:
+            raise UnsupportedError(self._unsupported[ingredients.key])
         try:
             return building.build(ingredients, self.run.cache, run_task, self.run.lock.building, self.run.working)
         except EdgeError as error:
+            if isinstance(error, UnsupportedError) and recipe == ingredients.built:
+                self._unsupported[ingredients.key] = str(error).removeprefix(f"{recipe.name}: ")
             if self._items.hint:
                 raise hinted(error, self._items.hint) from error
             raise

@@ -2,9 +2,9 @@
 
 Where a pass is a call of ONNX Runtime's own tools, the same is asked of it as in that engine's recipes (:mod:`pytest_edgeai.frameworks.onnxruntime`): opset 13
 at least, prepared (shape inference, optimization), weights per channel and signed, activations unsigned, the extremes of the calibration
-items, and loaded so that nothing saturates on x86 CPUs without VNNI. Then ``int8-static`` and ``int8-dynamic`` are node by node and byte by byte what
-that engine's recipes are, says a test; they compete all the same. (Olive's own preparation infers shapes symbolically, too: where that fails, it
-would go on with the model as it is, and the recipe is refused.)
+items, and loaded so that nothing saturates on x86 CPUs without VNNI. ``int8-dynamic`` is node by node and byte by byte what that engine's recipe is, and
+``int8-static`` what its quantizer makes, without the corrections that its recipe adds; tests say so. They compete all the same. (Olive's own preparation
+infers shapes symbolically, too: where that fails, it would go on with the model as it is, and the recipe is refused.)
 
 ``fp16`` is Olive's conversion to half precision, ``fp16-mixed`` the one that keeps in float32 what loses most by it: normalizations, softmax, sums and powers
 (what PyTorch's autocast keeps, https://docs.pytorch.org/docs/stable/amp.html), what ONNX Runtime has no such kernels for, and the last matrix product where the weights
