@@ -43,7 +43,15 @@ _STATIC: Final = Recipe(
 _CATALOGUE: Final[dict[str, tuple[Recipe, ...]]] = {"onnx": (_FP16, _SINGLE, _DYNAMIC, _STATIC)}
 _BASELINES: Final[dict[str, Recipe]] = {"onnx": _BASELINE}
 _LAYERS_ALONE: Final[dict[str, Any]] = {
-    "op_types_to_quantize": ["Attention", "Conv", "ConvTranspose", "EmbedLayerNormalization", "Gather", "Gemm", "MatMul"],
+    "op_types_to_quantize": [
+        "Attention",
+        "Conv",
+        "ConvTranspose",
+        "EmbedLayerNormalization",
+        "Gather",
+        "Gemm",
+        "MatMul",
+    ],
     "extra_options": {"OpTypesToExcludeOutputQuantization": ["Gemm", "MatMul"]},
 }
 """What has weights is quantized, and products come out in full precision."""

@@ -69,7 +69,7 @@ def _layers(graph: "GraphProto", constants: "dict[str, TensorProto]") -> dict[st
     found = {}
     for node in graph.node:
         given = list(node.input)
-        if node.op_type not in _LAYERS or len(given) != 3 or not {given[1], given[2]} <= made.keys():  # noqa: PLR2004
+        if node.op_type not in _LAYERS or len(given) != 3 or not {given[1], given[2]} <= made.keys():
             continue
         weight_from, bias_from = made[given[1]], made[given[2]]
         alone = max(uses[name] for name in (*given[1:], weight_from.input[0], bias_from.input[0])) == 1
@@ -80,7 +80,11 @@ def _layers(graph: "GraphProto", constants: "dict[str, TensorProto]") -> dict[st
 
 
 def _shifts(
-    exact: "ModelProto", layers: dict[str, _Layer], constants: "dict[str, TensorProto]", scratch: Path, calibration: Sequence[Arrays]
+    exact: "ModelProto",
+    layers: dict[str, _Layer],
+    constants: "dict[str, TensorProto]",
+    scratch: Path,
+    calibration: Sequence[Arrays],
 ) -> dict[str, NDArray[np.float64]]:
     """By weight: what its error adds to each channel, on average."""
     import onnx
@@ -120,7 +124,8 @@ def _dequantized(node: "NodeProto", constants: "dict[str, TensorProto]") -> NDAr
         along = [1] * stored.ndim
         along[axis] = -1
         scale, zero = scale.reshape(along), zero.reshape(along)
-    return ((stored.astype(np.int32) - zero.astype(np.int32)) * scale).astype(np.float32)
+    exact: NDArray[np.float32] = ((stored.astype(np.int32) - zero.astype(np.int32)) * scale).astype(np.float32)
+    return exact
 
 
 def _beta(node: "NodeProto") -> float:

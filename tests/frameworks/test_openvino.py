@@ -28,7 +28,7 @@ from tests.machines import OLD, VNNI
 ENGINE = OpenVino()
 TARGET = Target(name="intel", title="Intel", frameworks=("openvino",))
 DEVICE = msgspec.structs.replace(VNNI, features=("avx2", "avx512_bf16", "avx512_vnni"))
-BF16, FP16, FP32, INT4_WEIGHTS, INT8, ACCURACY, INT8_WEIGHTS = ENGINE.catalogue(TARGET, "onnx")
+BF16, FP16, FP32, INT4_WEIGHTS, INT8, ACCURACY, PERFORMANCE, INT8_WEIGHTS = ENGINE.catalogue(TARGET, "onnx")
 HAS_BF16 = any("bf16" in device.capabilities for device in ENGINE.devices() if device.name == "CPU")
 
 Items = list[dict[str, NDArray[Any]]]
@@ -173,7 +173,7 @@ def test_the_catalogue_is_sorted_and_the_same_whenever_it_is_asked() -> None:
 def test_only_int8_activations_are_calibrated() -> None:
     calibrated = [recipe.name for recipe in ENGINE.catalogue(TARGET, "onnx") if recipe.calibrated]
 
-    assert calibrated == ["openvino-int8", "openvino-int8-accuracy"]
+    assert calibrated == ["openvino-int8", "openvino-int8-accuracy", "openvino-int8-performance"]
 
 
 def test_asking_for_recipes_imports_no_engine() -> None:
@@ -238,6 +238,14 @@ def test_what_openvino_lists_decides_on_bf16_before_the_cpus_features(assessment
 
     assert ENGINE.refusal(BF16, assessment, with_capabilities(OLD, "bf16", "fp32")) is None
     assert ENGINE.refusal(BF16, assessment, with_capabilities(DEVICE, "fp32")) is not None
+
+
+def test_what_is_for_matrix_products_is_refused_for_convolutions(assessment: Assessment, tmp_path: Path) -> None:
+    transformer = read_model(str(models.transformer(tmp_path / "transformer.onnx")))
+
+    for recipe in (PERFORMANCE, INT8_WEIGHTS):
+        assert "openvino-int8 is " in str(ENGINE.refusal(recipe, assessment, DEVICE))
+        assert ENGINE.refusal(recipe, transformer, DEVICE) is None
 
 
 def test_a_quantized_model_is_refused_for_every_precision(assessment: Assessment) -> None:
@@ -534,11 +542,12 @@ def test_networks_of_matrix_products_are_told_from_convolutional_ones(model: Pat
     assert [module._is_of_products(network) for network in networks] == [True, False]
 
 
-def test_a_transformer_is_quantized_from_texts_of_different_lengths(tmp_path: Path) -> None:
+@pytest.mark.parametrize("recipe", [INT8, PERFORMANCE], ids=lambda recipe: recipe.name)
+def test_a_transformer_is_quantized_from_texts_of_different_lengths(recipe: Recipe, tmp_path: Path) -> None:
     model, texts = models.transformer(tmp_path / "transformer.onnx"), models.sentences(16)
     single = ENGINE.load(FP32, built(FP32, model, tmp_path), threads=1)
 
-    runner = ENGINE.load(INT8, built(INT8, model, tmp_path, texts), threads=1)
+    runner = ENGINE.load(recipe, built(recipe, model, tmp_path, texts), threads=1)
 
     assert min(cosine(runner(text)["logits"], single(text)["logits"]) for text in texts) > 0.99
     assert runner.placement()["precision"].startswith("i8")
