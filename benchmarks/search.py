@@ -65,9 +65,7 @@ class Side:
 
 def measure(budget: int, names: list[str], folder: Path) -> list[Table]:
     """All sides on these models; with all models, also where the time of a search goes."""
-    found = []
-    for name in names:
-        found.append(_compared(name, _sample(name, folder), budget, folder / name))
+    found = [_compared(name, _sample(name, folder), budget, folder / name) for name in names]
     return found if names != MODELS else [*found, _profile(folder / "profile")]
 
 

@@ -246,6 +246,7 @@ def test_what_is_for_matrix_products_is_refused_for_convolutions(assessment: Ass
     for recipe in (PERFORMANCE, INT8_WEIGHTS):
         assert "openvino-int8 is " in str(ENGINE.refusal(recipe, assessment, DEVICE))
         assert ENGINE.refusal(recipe, transformer, DEVICE) is None
+    assert ENGINE.reason(PERFORMANCE, transformer, DEVICE).endswith("which saves memory.")
 
 
 def test_a_quantized_model_is_refused_for_every_precision(assessment: Assessment) -> None:

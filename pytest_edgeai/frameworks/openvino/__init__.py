@@ -167,12 +167,12 @@ class OpenVino:
             has = (
                 f"the CPU has {' and '.join(there)}" if there else f"but the CPU has none of {', '.join(recipe.needs)}"
             )
-        keeps = (
-            f"; at least {1 - float(recipe.options['max_drop']):.0%} of what varies in its outputs is kept"
-            if recipe.method
-            else ""
-        )
-        return f"{told}; {has}{keeps}."
+        more = ""
+        if recipe.method == "accuracy":
+            more = f"; at least {1 - float(recipe.options['max_drop']):.0%} of what varies in its outputs is kept"
+        if recipe.method == "performance":
+            more = "; additions and embeddings are in int8, too, which saves memory"
+        return f"{told}; {has}{more}."
 
     def accelerations(self, assessment: Assessment, device: Device) -> Mapping[str, Sequence[str | int]]:  # noqa: ARG002 - the same for every model
         """Threads, the throughput hint, the precisions that the CPU has beside f32, accelerators."""
