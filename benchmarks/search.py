@@ -12,10 +12,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from benchmarks import tables
@@ -36,15 +37,17 @@ from pytest_edgeai.units import show
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "search.md"
 MODELS = ["digits", "minilm", "mobilenet"]
-BUDGET = 120
+BUDGET = 150
 """Seconds for each side and model."""
 LIMITS = "accuracy=0.95 speedup=1.5 footprint=1"
 REFERENCE = (0.0, -1.0, -1.0)
 """What a variant must be better than to count: as fast as the baseline, all of the accuracy lost that the limits allow, twice the baseline's memory."""
 AXES = ("latency", "accuracy", "memory")
 """Of the hypervolume."""
-PREFER = ",".join(f"{axis}=1" for axis in (*AXES, "size"))
-"""What the best variant is to be the best in: everything alike."""
+PREFER = "latency=3,accuracy=2,memory=1,size=1"
+"""What the best variant is to be the best in."""
+PASSES = 3
+"""Times that those which may be the best are measured again, one after the other each time, because identical files were up to 15 % apart in one pass."""
 RIVALS = {
     "Olive's search": ("olive", "onnxruntime"),
     "NNCF's default": ("nncf", "openvino"),
@@ -98,6 +101,7 @@ def _compared(name: str, sample: make_zoo.Sample, budget: int, folder: Path) -> 
         for variant in names:
             judge.adopt(study.variant(variant))
     known = _measured(judge, names)
+    _measure_again(judge, known, [name for side in sides for name in _candidates(side, judge, known)])
     rows = [_row(side, judge, known) for side in sides]
     assert isinstance(judge.dataset, Dataset)
     note = (
@@ -115,7 +119,7 @@ def _compared(name: str, sample: make_zoo.Sample, budget: int, folder: Path) -> 
         "accuracy",
         "memory",
         "download",
-        "gains together",
+        "worth",
     ]
     return Table(name, columns, rows, note)
 
@@ -191,11 +195,32 @@ def _measured(study: Study, names: list[str]) -> dict[str, dict[str, Figure]]:
     return known
 
 
+def _measure_again(study: Study, known: dict[str, dict[str, Figure]], names: Sequence[str]) -> None:
+    """Medians of what is timed and of memory, over all passes."""
+    passes = [{name: known[name] for name in names}]
+    for _ in range(PASSES):
+        with study.run.lock.measuring():
+            passes.append({name: study.screen_one(name, {}) for name in names})
+    for name in names:
+        for quantity in ("speedup", "memory.footprint"):
+            estimates = [found[name][quantity].estimate for found in passes]
+            _say(f"{name}: {quantity} {', '.join(f'{one:.4g}' for one in estimates)}")
+            figure = msgspec.structs.replace(known[name][quantity], estimate=float(np.median(estimates)))
+            known[name] = {**known[name], quantity: figure}
+
+
+def _candidates(side: Side, study: Study, known: Mapping[str, Mapping[str, Figure]]) -> list[str]:
+    """What may be a side's best: what it chose, or whatever meets the limits."""
+    baseline, limits = known[study.plan.baseline.name], study.target.limits
+    asked = [side.chosen] if side.chosen in known else [name for name in side.variants if name in known]
+    return [name for name in asked if not choosing.shortfalls(known[name], baseline, limits)]
+
+
 def _row(side: Side, study: Study, known: Mapping[str, Mapping[str, Figure]]) -> list[str]:
     baseline, limits = known[study.plan.baseline.name], study.target.limits
     wanted = {one.name: one for one in objectives.measured(known.values())}
 
-    def gains(name: str, axes: Iterable[str] = wanted) -> list[float]:
+    def gains(name: str, axes: Iterable[str]) -> list[float]:
         asked = [wanted[axis] for axis in axes]
         return [
             objectives.gain(one, known[name][one.quantity].estimate, baseline[one.quantity].estimate, limits)
@@ -204,15 +229,19 @@ def _row(side: Side, study: Study, known: Mapping[str, Mapping[str, Figure]]) ->
 
     there = [name for name in side.variants if name in known]
     volume = pareto.hypervolume([gains(name, AXES) for name in there], REFERENCE)
-    candidates = [side.chosen] if side.chosen in known else there
-    meeting = [name for name in candidates if not choosing.shortfalls(known[name], baseline, limits)]
+    meeting = _candidates(side, study, known)
     cells = [side.name, show(side.seconds, "s"), str(len(there)), f"{volume:.3f}"]
     if not meeting:
-        missed = {name: choosing.shortfalls(known[name], baseline, limits) for name in candidates}
+        missed = {name: choosing.shortfalls(known[name], baseline, limits) for name in there}
         nearest = min(missed, key=lambda name: sum(short for short, _ in missed[name]), default="")
         told = f"none; {nearest} {'; '.join(sentence for _, sentence in missed[nearest])}" if nearest else "none"
         return [*cells, told, "", "", "", "", ""]
-    best = max(meeting, key=lambda name: sum(gains(name)))
+    weights = objectives.preferences(PREFER)
+
+    def worth(name: str) -> float:
+        return sum(weights[axis] * gained for axis, gained in zip(weights, gains(name, weights), strict=True))
+
+    best = max(meeting, key=worth)
     found = known[best]
     kept = found["accuracy"].estimate / baseline["accuracy"].estimate
     memory = found["memory.footprint"].estimate / baseline["memory.footprint"].estimate
@@ -222,7 +251,7 @@ def _row(side: Side, study: Study, known: Mapping[str, Mapping[str, Figure]]) ->
         f"{memory:.0%}",
         show(found["compressed_size"].estimate, "bytes"),
     ]
-    return [*cells, best, *numbers, f"{sum(gains(best)):.2f}"]
+    return [*cells, best, *numbers, f"{worth(best):.2f}"]
 
 
 def _profile(folder: Path) -> Table:
