@@ -50,9 +50,12 @@ class Space:
     """Framework -> key -> values to try beside what the engine chooses itself."""
     but: frozenset[str] = frozenset()
     """Names of recipes that are no points: the baseline, which everything is compared with."""
+    asked: tuple[Recipe, ...] = ()
+    """Points that somebody asked for by name, changed as they are; they are tried before all others."""
 
     def points(self) -> Iterator[Recipe]:
-        """Every recipe, those of the catalogue first."""
+        """Every recipe, those that were asked for first, then those of the catalogue."""
+        yield from self.asked
         yield from (recipe for recipe in self.recipes if recipe.name not in self.but)
         for recipe in self.recipes:
             keys = self.tunings.get(recipe.framework, {})
@@ -62,7 +65,7 @@ class Space:
             ]
             for sparsity, tuning in itertools.product(self.sparsities, tunings):
                 found = self._made(recipe, sparsity, tuning)
-                if found != recipe:
+                if found != recipe and found not in self.asked:
                     yield found
 
     @property
@@ -140,8 +143,9 @@ class Explorer:
         """
         end = clock() + seconds
         known = {trial.name for trial in self.tried()}
-        for recipe in self.space.points():
-            if recipe in self.space.recipes and recipe.name not in known:
+        plain = (recipe for recipe in self.space.recipes if recipe.name not in self.space.but)
+        for recipe in (*self.space.asked, *plain):
+            if recipe.name not in known:
                 self._enqueue(self.space.parameters(recipe))
         repeated = 0
         while True:
@@ -181,6 +185,8 @@ class Explorer:
         self._study.set_user_attr(_CLOSING, msgspec.json.encode(closing).decode())
 
     def _keep(self, proposed: "optuna.Trial", found: Trial) -> None:
+        if self._study.get_trials(deepcopy=False)[proposed.number].state.is_finished():
+            return  # another machine took it for abandoned, and what that one finds counts
         proposed.set_user_attr(_MISSED, found.missed)
         proposed.set_user_attr(_FACT, msgspec.json.encode(found).decode())
         values = [-found.gains.get(name, math.nan) for name in self._objectives]

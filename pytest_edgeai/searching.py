@@ -69,11 +69,19 @@ def space_of(study: Study) -> Space:
             worth = registry.ask(framework, "accelerations", assessment, run.device)
             # A ratio to the baseline on another device would compare the devices, and no gate decides that.
             tunings[name] = {key: values for key, values in worth.items() if key != "device"}
+    changed = [offer.recipe for offer in plan.offers if offer.recipe.sparsity or offer.recipe.tuning]
+    asked = [recipe for recipe in changed if set(recipe.tuning) <= tunings.get(recipe.framework, {}).keys()]
+    for recipe in asked:
+        for key, value in recipe.tuning.items():
+            worth = tunings[recipe.framework]
+            tunings[recipe.framework] = {**worth, key: tuple(dict.fromkeys((*worth[key], value)))}
+    sparsities = {*search.SPARSITIES, *(recipe.sparsity for recipe in asked)} if prunes else {0.0}
     return Space(
         recipes=tuple(known.values()),
-        sparsities=search.SPARSITIES if prunes else (0.0,),
+        sparsities=tuple(sorted(sparsities)),
         tunings=tunings,
         but=frozenset({plan.baseline.name}),
+        asked=tuple(asked),
     )
 
 

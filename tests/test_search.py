@@ -1,5 +1,6 @@
 """The search: what is tried first, what is never tried twice, and how it goes on where it was stopped; with evaluations that are told."""
 
+import dataclasses
 import itertools
 import os
 import signal
@@ -9,6 +10,8 @@ import textwrap
 import time
 from pathlib import Path
 
+import msgspec
+import optuna
 import pytest
 
 from pytest_edgeai.errors import UsageError
@@ -72,6 +75,17 @@ def test_the_catalogue_is_tried_first_in_its_order_and_nothing_twice(tmp_path):
     assert stopped == "15 trials"
     assert tried[:3] == ["zeta-int8", "zeta-fp16", "alpha-int8-static"]
     assert len(tried) == len(set(tried)) == 15
+
+
+def test_what_was_asked_for_by_name_is_tried_before_all_others_and_once(tmp_path):
+    asked = (msgspec.structs.replace(FAST, tuning={"threads": 3}), msgspec.structs.replace(OTHER, sparsity=0.2))
+    space = dataclasses.replace(SPACE, tunings={"zeta": {"threads": (1, 3)}}, asked=asked)
+    study = explorer(tmp_path, space)
+
+    study.explore(measured, 4, 60)
+
+    assert names(study.tried())[:3] == ["zeta-int8@threads=3", "alpha-int8-static-pruned20", "zeta-int8"]
+    assert len({one.name for one in space.points()}) == space.size
 
 
 def test_what_is_best_is_found_before_most_points_were_tried(tmp_path):
@@ -148,6 +162,19 @@ def test_what_was_not_measured_counts_as_tried_and_is_not_proposed_again(tmp_pat
     tried = study.tried()
     assert len(set(names(tried))) == 20
     assert {trial.state for trial in tried if trial.recipe.framework == "zeta"} == {state}
+
+
+def test_a_trial_that_another_machine_gave_up_meanwhile_does_not_stop_the_search(tmp_path):
+    def evaluate(recipe: Recipe, number: int, before: list[Trial]) -> Trial:
+        if number == 0:
+            study._study.tell(0, state=optuna.trial.TrialState.FAIL)
+        return measured(recipe, number)
+
+    study = explorer(tmp_path)
+
+    study.explore(evaluate, 3, 60)
+
+    assert [trial.number for trial in study.tried()] == [1, 2, 3]
 
 
 def test_a_trial_that_lacks_an_objective_does_not_stop_the_search(tmp_path):

@@ -60,6 +60,18 @@ def test_where_recipes_are_asked_for_the_baseline_is_not_tried():
     assert {one.precision for one in searching.space_of(asked).points()} == {"int8"}
 
 
+def test_a_tuning_that_was_asked_for_is_a_point_that_is_tried_first():
+    asked = study("zeta-int8")
+    offer = asked.plan.offers[0]
+    tuned = msgspec.structs.replace(offer.recipe, tuning={"threads": 3})
+    asked.plan = msgspec.structs.replace(asked.plan, offers=(msgspec.structs.replace(offer, recipe=tuned),))
+
+    space = searching.space_of(asked)
+
+    assert next(space.points()).name == "zeta-int8@threads=3"
+    assert space.tunings["zeta"] == {"threads": (1, 3)}
+
+
 def test_other_devices_are_not_tried_whose_speed_no_gate_compares():
     class Capable(Engine):
         def accelerations(self, assessment, device):
