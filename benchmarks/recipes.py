@@ -36,7 +36,7 @@ DOES = {
     "onnxruntime-fp16": "weights and arithmetic in half precision; inputs and outputs stay fp32",
     "onnxruntime-fp32-single": "the model as it is, in one thread, for ensembles of trees",
     "onnxruntime-int8-dynamic": "matrix products and LSTMs in int8; the activations' scale is found in every call",
-    "onnxruntime-int8-static": "the whole network in int8 (QDQ, unsigned activations, signed weights by channel), its layers alone where matrix products prevail; biases make good what weights lose on average",
+    "onnxruntime-int8-static": "the whole network in int8 (QDQ, unsigned activations, signed weights by channel), its layers alone in networks with attention; biases make good what weights lose on average",
     "openvino-bf16": "arithmetic in bfloat16; the file is that of fp32",
     "openvino-fp16": "weights stored in half precision; computed in f16 where the device has it, else in f32",
     "openvino-fp32": "OpenVINO's kernels in full precision",

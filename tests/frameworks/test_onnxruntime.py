@@ -415,6 +415,16 @@ def test_what_lies_between_the_matrix_products_of_a_transformer_stays_in_full_pr
     assert not to_int8 & {"MatMul", "Gemm"}
 
 
+def test_dense_layers_without_attention_are_quantized_with_what_lies_between_them(tmp_path: Path) -> None:
+    model = models.two_towers(tmp_path / "towers.onnx")
+
+    graph = onnx.load(built(STATIC, model, tmp_path, models.pairs(8)) / "model.onnx").graph
+
+    made = {output: node.op_type for node in graph.node for output in node.output}
+    to_int8 = {made.get(node.input[0], "input") for node in graph.node if node.op_type == "QuantizeLinear"}
+    assert "MatMul" in to_int8
+
+
 def test_dynamic_int8_quantizes_matrix_products(tmp_path: Path) -> None:
     model = dense(tmp_path)
     artifact = built(DYNAMIC, model, tmp_path)
