@@ -50,9 +50,10 @@ def correct(source: Path, quantized: Path, scratch: Path, calibration: Sequence[
     shifts = _shifts(exact, layers, constants, scratch, calibration)
     for name, shift in shifts.items():
         tensor, scale = (constants[given] for given in layers[name].bias_from.input[:2])
-        steps = np.rint(shift / onnx.numpy_helper.to_array(scale).astype(np.float64))
-        corrected = onnx.numpy_helper.to_array(tensor) - steps.astype(np.int32)
-        tensor.CopyFrom(onnx.numpy_helper.from_array(corrected, tensor.name))
+        stored = onnx.numpy_helper.to_array(tensor)
+        steps = np.rint(shift / onnx.numpy_helper.to_array(scale).astype(np.float64)).astype(np.int32)
+        if stored.size == steps.size:  # else it is one number for all channels
+            tensor.CopyFrom(onnx.numpy_helper.from_array(stored - steps.reshape(stored.shape), tensor.name))
     for written in (quantized, quantized.with_name(f"{quantized.name}.data")):
         written.unlink(missing_ok=True)  # what is saved beside a model would be appended to
     files.save(model, quantized, apart=apart)
